@@ -1,1 +1,6 @@
-//! esl
+//! FreeSWITCH's event socket, without the socket: frames, events, commands and replies over bytes that somebody else moves.
+//!
+//! Pure: no I/O, no clock, nothing of ours below it. Reading is lazy (an event is an index over the received buffer; a value is
+//! decoded when somebody asks for it) and writing is typed (no string reaches the wire without a check of its characters).
+
+pub mod fields;
