@@ -1,0 +1,3 @@
+//! One test binary, a module per behaviour. What a machine lacks is said as `SKIPPED: …`, never passed over in silence.
+
+mod architecture;
