@@ -1,3 +1,6 @@
 //! One test binary, a module per behaviour. What a machine lacks is said as `SKIPPED: …`, never passed over in silence.
 
 mod architecture;
+mod demo;
+mod refusals;
+mod standalone;
