@@ -269,7 +269,10 @@ mod tests {
     #[test]
     fn every_name_can_stand_before_a_colon_on_the_wire() {
         for name in CHANNEL_HEADERS.iter().chain(HEARTBEAT_HEADERS) {
-            assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{name}");
+            assert!(
+                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'),
+                "{name}"
+            );
         }
     }
 }
