@@ -1,5 +1,6 @@
 //! The recorded sessions, where they are at hand (they are not part of the repository): every frame must come out as it went in.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use esl::{Format, Framer, Index, Kind, Limits};
@@ -53,8 +54,13 @@ fn check_plain(index: &mut Index, frame: &esl::Frame, recorded: &str) {
     let event = index.read(frame.body(), Format::Plain).expect("an event");
     assert_eq!(event.unread(), 0, "{recorded}");
     let body = recorded.split_once("\n\n").expect("a body").1;
+    // A forwarded command keeps its own Event-Name behind the first: a lookup gives the first, as in FreeSWITCH itself.
+    let mut seen = BTreeSet::new();
     for line in body.split("\n\n").next().unwrap_or_default().lines() {
         let (name, value) = line.split_once(": ").expect("a header");
+        if !seen.insert(name) {
+            continue;
+        }
         assert_eq!(event.raw(name).map(|raw| raw.to_vec()), Some(value.as_bytes().to_vec()), "{name}");
     }
 }
