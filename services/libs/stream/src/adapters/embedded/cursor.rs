@@ -1,0 +1,218 @@
+//! Where a reader stands: one place in the file for all its partitions, which it reads in file order, each byte once.
+//!
+//! Invariant: for every wanted partition, each record with an offset in `next..end` stands at or behind the cursor.
+
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
+
+use bytes::Bytes;
+use schemas::TopicSpec;
+
+use super::{
+    frame::{self, HEAD, Parsed, RecordHead},
+    index::{BLOCK, Part},
+    recover::FIRST_FRAME,
+    shared::{Damage, Shared, State},
+};
+use crate::{Lag, LogError, Record};
+
+/// One call hands out no more than this.
+const MAX_BYTES: usize = 4 << 20;
+
+pub struct Cursor {
+    /// All partitions of a topic stand together, in order.
+    wants: Vec<Want>,
+    /// Topic id → place of its partition 0 in `wants`.
+    bases: Vec<Option<usize>>,
+    segment: u64,
+    pos: u64,
+    /// Bytes of the file from `pos` on that were read and not yet looked at.
+    chunk: Bytes,
+    /// A frame that the last block cut in two needs this many bytes.
+    need: usize,
+}
+
+#[derive(Clone, Copy)]
+pub struct Want {
+    pub topic: &'static TopicSpec,
+    part: Part,
+    pub next: i64,
+}
+
+impl Cursor {
+    /// Starts each partition at the offset that `start` gives (already inside its bounds).
+    pub fn new(state: &State, topics: &[(u16, &'static TopicSpec)], start: impl Fn(Part) -> i64) -> Self {
+        let mut cursor = Self {
+            wants: Vec::new(),
+            bases: Vec::new(),
+            segment: 0,
+            pos: FIRST_FRAME,
+            chunk: Bytes::new(),
+            need: 0,
+        };
+        for (id, topic) in topics {
+            cursor.bases.resize(cursor.bases.len().max(usize::from(*id) + 1), None);
+            cursor.bases[usize::from(*id)] = Some(cursor.wants.len());
+            let partitions = state.topics.get(usize::from(*id)).map_or(0, |t| t.parts.len());
+            for partition in 0..partitions {
+                let part = (*id, partition as u16);
+                cursor.wants.push(Want { topic, part, next: start(part) });
+            }
+        }
+        (cursor.segment, cursor.pos) = cursor.place(state);
+        cursor
+    }
+
+    /// The first place in the file where a wanted record may stand.
+    fn place(&self, state: &State) -> (u64, u64) {
+        for (id, segment) in &state.segments {
+            let here = self.wants.iter().filter_map(|w| segment.index.part(w.part)?.seek(w.next)).min();
+            if let Some(pos) = here {
+                return (*id, pos);
+            }
+        }
+        state.segments.last_key_value().map_or((0, FIRST_FRAME), |(id, segment)| (*id, segment.len))
+    }
+
+    /// Whether the next read would go to an older segment on disk rather than to what was just written.
+    pub fn is_cold(&self, shared: &Shared) -> bool {
+        self.chunk.is_empty() && shared.state.read().segments.keys().next_back().is_some_and(|last| *last != self.segment)
+    }
+
+    pub fn wants(&self) -> &[Want] {
+        &self.wants
+    }
+
+    pub fn read(&mut self, shared: &Shared, max: usize) -> Result<Vec<Record>, LogError> {
+        let mut out = Vec::new();
+        let mut bytes = 0;
+        while out.len() < max && bytes < MAX_BYTES {
+            if self.chunk.is_empty() && !self.next_chunk(shared)? {
+                break;
+            }
+            while out.len() < max && bytes < MAX_BYTES && !self.chunk.is_empty() {
+                match frame::parse(&self.chunk, self.segment, self.pos, true) {
+                    Parsed::Frame { body, total } => {
+                        if let Some(head) = frame::record_head(body) {
+                            let body = self.chunk.slice(HEAD..total);
+                            if let Some(record) = self.take(shared, head, &body) {
+                                bytes += total;
+                                out.push(record);
+                            }
+                        }
+                        self.advance(total);
+                    }
+                    Parsed::Short { total } if self.fits(shared, total) => {
+                        self.need = total;
+                        self.chunk = Bytes::new();
+                    }
+                    Parsed::Short { .. } | Parsed::Bad => self.skip_damage(shared)?,
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.pos += bytes as u64;
+        self.chunk = self.chunk.slice(bytes..);
+    }
+
+    fn fits(&self, shared: &Shared, total: usize) -> bool {
+        shared.state.read().segments.get(&self.segment).is_some_and(|s| self.pos + total as u64 <= s.len)
+    }
+
+    /// The record, if this reader wants it and has not had it.
+    fn take(&mut self, shared: &Shared, head: RecordHead, body: &Bytes) -> Option<Record> {
+        let base = (*self.bases.get(usize::from(head.topic))?)?;
+        let want = self.wants.get_mut(base + usize::from(head.partition)).filter(|w| w.part.0 == head.topic)?;
+        if head.offset < want.next {
+            return None;
+        }
+        let content = frame::record_body(body)?;
+        if head.offset > want.next {
+            gap(shared, want, head.offset);
+        }
+        want.next = head.offset + 1;
+        Some(Record {
+            topic: want.topic,
+            partition: i32::from(head.partition),
+            offset: head.offset,
+            timestamp_us: head.timestamp_us,
+            key: content.key,
+            value: content.value,
+            headers: content.headers,
+        })
+    }
+
+    /// Reads on, to the end of the block at most. False: there is nothing more for now.
+    fn next_chunk(&mut self, shared: &Shared) -> Result<bool, LogError> {
+        let Some((file, from, end)) = self.plan(&shared.state.read()) else { return Ok(false) };
+        self.pos = from;
+        self.chunk = read_bytes(&file, from, end)?;
+        self.need = 0;
+        Ok(true)
+    }
+
+    /// The next bytes to read; steps over segments that hold nothing more for this reader.
+    fn plan(&mut self, state: &State) -> Option<(Arc<File>, u64, u64)> {
+        let mut segments = state.segments.range(self.segment..).peekable();
+        while let Some((id, segment)) = segments.next() {
+            if *id != self.segment {
+                self.segment = *id;
+                self.pos = FIRST_FRAME;
+                self.need = 0;
+            }
+            let wanted = self.wants.iter().map(|w| w.part);
+            if let Some(from) = segment.index.next_wanted(wanted, self.pos).filter(|from| *from < segment.len) {
+                let block_end = (from / BLOCK + 1) * BLOCK;
+                let end = block_end.max(from + self.need as u64).min(segment.len);
+                return Some((segment.file.clone(), from, end));
+            }
+            if segments.peek().is_none() {
+                return None;
+            }
+            // Step on in the next turn.
+            self.segment = id + 1;
+            self.pos = FIRST_FRAME;
+        }
+        None
+    }
+
+    /// The bytes here are no frame: report them and go on with the next good one.
+    fn skip_damage(&mut self, shared: &Shared) -> Result<(), LogError> {
+        let Some((file, len)) = shared.state.read().segments.get(&self.segment).map(|s| (s.file.clone(), s.len)) else {
+            self.chunk = Bytes::new();
+            return Ok(());
+        };
+        let rest = read_bytes(&file, self.pos, len)?;
+        let skip = frame::resync(&rest, self.segment, self.pos, 1).unwrap_or(rest.len());
+        shared.report(Damage { segment: self.segment, from: self.pos, to: self.pos + skip as u64 });
+        self.pos += skip as u64;
+        self.chunk = Bytes::new();
+        self.need = 0;
+        Ok(())
+    }
+}
+
+fn read_bytes(file: &File, from: u64, end: u64) -> Result<Bytes, LogError> {
+    let mut bytes = vec![0; end.saturating_sub(from) as usize];
+    file.read_exact_at(&mut bytes, from).map_err(|e| LogError::io("cannot read the event log", &e))?;
+    Ok(bytes.into())
+}
+
+/// Records that were there and that this reader can no longer get: retention or damage took them.
+fn gap(shared: &Shared, want: &Want, found: i64) {
+    let missing = found.abs_diff(want.next);
+    shared.skipped(missing);
+    tracing::error!(
+        kafka.topic = want.topic.name, kafka.partition = want.part.1, from = want.next, to = found, missing,
+        "records are gone before they were read (retention or damage); reading on behind them"
+    );
+}
+
+impl Want {
+    pub fn lag(&self, state: &State) -> Lag {
+        let end = state.bounds(self.part.0, i32::from(self.part.1)).map_or(self.next, |b| b.end);
+        Lag { topic: self.topic, partition: i32::from(self.part.1), position: self.next, end }
+    }
+}

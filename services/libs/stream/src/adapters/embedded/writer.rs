@@ -1,0 +1,399 @@
+//! The writer thread: the only code that changes a log.
+//!
+//! One commit = everything that waits, one write, one `fdatasync`, then the catalogue, then the answers. A commit starts when the
+//! previous one ended, so load makes the groups larger by itself. A failed commit leaves no trace: its bytes are cut off (or, when even
+//! that fails or the sync itself did, the segment is left at its last good position and the next append begins a new one), its offsets
+//! are given again, its callers get the error.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use schemas::TopicSpec;
+
+use super::{
+    EmbeddedConfig,
+    checkpoint::{self, Change},
+    frame::{self, KIND_RECORD},
+    index::{Part, SegmentIndex},
+    queue::{Queue, Reply, Request, Work},
+    recover::{FIRST_FRAME, Latest, MAGIC, segment_path},
+    scan::{Scan, Step},
+    shared::{Segment, Shared, topic_bit},
+};
+use crate::{LogError, Outgoing};
+
+/// How often retention by age is looked at when no segment fills up.
+const RETENTION_EVERY: Duration = Duration::from_secs(30);
+
+pub struct Writer {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    config: EmbeddedConfig,
+    latest: Latest,
+    active: Active,
+    /// Topics and next offsets as they will be when the commit in the making succeeds.
+    plan: Plan,
+    buffer: Vec<u8>,
+}
+
+struct Active {
+    id: u64,
+    file: Arc<File>,
+    len: u64,
+    /// Nothing may be written behind `len` any more.
+    abandoned: bool,
+}
+
+#[derive(Default)]
+struct Plan {
+    ids: HashMap<String, u16>,
+    topics: Vec<PlannedTopic>,
+}
+
+struct PlannedTopic {
+    compacted: bool,
+    ends: Vec<i64>,
+}
+
+/// What a commit adds to the catalogue once it is synced.
+#[derive(Default)]
+struct Additions {
+    changes: Vec<Change>,
+    records: Vec<Touch>,
+    keys: Vec<(Part, Box<[u8]>, i64)>,
+}
+
+struct Touch {
+    part: Part,
+    offset: i64,
+    pos: u64,
+    timestamp_us: i64,
+}
+
+impl Writer {
+    pub fn new(shared: Arc<Shared>, queue: Arc<Queue>, config: EmbeddedConfig, latest: Latest) -> Result<Self, LogError> {
+        let last = shared.state.read().segments.last_key_value().map(|(id, s)| (*id, s.file.clone(), s.len));
+        let active = match last {
+            Some((id, file, len)) => Active { id, file, len, abandoned: false },
+            None => make_segment(&shared, 0, 0)?,
+        };
+        let mut writer = Self { shared, queue, config, latest, active, plan: Plan::default(), buffer: Vec::new() };
+        writer.reset_plan();
+        Ok(writer)
+    }
+
+    pub fn run(mut self) {
+        let mut not_before = Instant::now();
+        let mut next_retention = Instant::now();
+        loop {
+            let group = self.queue.take(not_before, RETENTION_EVERY);
+            if group.as_ref().is_some_and(Vec::is_empty) {
+                return;
+            }
+            not_before = Instant::now() + self.config.sync_every.min(EmbeddedConfig::MAX_SYNC_EVERY);
+            let rolled = group.is_some_and(|group| self.commit(group));
+            if rolled || Instant::now() >= next_retention {
+                next_retention = Instant::now() + RETENTION_EVERY;
+                self.retain();
+            }
+        }
+    }
+
+    /// Returns whether a new segment was begun.
+    fn commit(&mut self, group: Vec<Request>) -> bool {
+        let mut rolled = false;
+        if self.active.abandoned || self.active.len >= self.config.segment_bytes {
+            match make_segment(&self.shared, self.active.id + 1, self.active.len) {
+                Ok(active) => self.active = active,
+                Err(error) => {
+                    self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+                    return self.refuse(group, &error);
+                }
+            }
+            rolled = true;
+        }
+        self.buffer.clear();
+        let mut additions = Additions::default();
+        let mut replies: Vec<(Reply, Result<(), LogError>)> = Vec::with_capacity(group.len());
+        // Batches stay alive until they are answered: their room in the queue is freed with them.
+        let mut kept = Vec::with_capacity(group.len());
+        for Request { work, reply } in group {
+            let result = match &work {
+                Work::Append { batch, .. } => self.stage_batch(batch, &mut additions),
+                Work::Topics(topics) => topics.iter().try_for_each(|t| self.stage_topic(t, &mut additions).map(drop)),
+                Work::Changes(changes) => {
+                    changes.iter().for_each(|c| self.stage_change(c, &mut additions));
+                    Ok(())
+                }
+            };
+            kept.push(work);
+            replies.push((reply, result));
+        }
+        let outcome = if self.buffer.is_empty() { Ok(()) } else { self.write_out(additions) };
+        drop(kept);
+        for (reply, result) in replies {
+            // The caller may be gone; the batch is durable all the same.
+            let _gone = reply.send(result.and_then(|()| outcome.clone()));
+        }
+        rolled
+    }
+
+    fn refuse(&self, group: Vec<Request>, error: &LogError) -> bool {
+        for request in group {
+            let _gone = request.reply.send(Err(error.clone()));
+        }
+        false
+    }
+
+    fn pos(&self) -> u64 {
+        self.active.len + self.buffer.len() as u64
+    }
+
+    /// All of a batch or nothing: its partitions are checked before the first frame.
+    fn stage_batch(&mut self, batch: &[Outgoing], additions: &mut Additions) -> Result<(), LogError> {
+        let mut last: Option<(&'static TopicSpec, u16)> = None;
+        for record in batch {
+            let id = match last {
+                Some((spec, id)) if std::ptr::eq(spec, record.topic) => id,
+                _ => self.stage_topic(record.topic, additions)?,
+            };
+            last = Some((record.topic, id));
+            let ends = &self.plan.topics[usize::from(id)].ends;
+            if usize::try_from(record.partition).ok().is_none_or(|p| p >= ends.len()) {
+                return Err(LogError::NoPartition { topic: record.topic.name.to_owned(), partition: record.partition });
+            }
+        }
+        for record in batch {
+            let id = match last {
+                Some((spec, id)) if std::ptr::eq(spec, record.topic) => id,
+                _ => self.plan.ids.get(record.topic.name).copied().expect("staged in the loop above"),
+            };
+            last = Some((record.topic, id));
+            let part: Part = (id, record.partition as u16);
+            let pos = self.pos();
+            let topic = &mut self.plan.topics[usize::from(id)];
+            let end = &mut topic.ends[usize::from(part.1)];
+            let offset = *end;
+            *end += 1;
+            if topic.compacted {
+                additions.keys.push((part, record.key.as_ref().into(), offset));
+            }
+            frame::write_record(&mut self.buffer, self.active.id, self.active.len, id, offset, record);
+            additions.records.push(Touch { part, offset, pos, timestamp_us: record.timestamp_us });
+        }
+        Ok(())
+    }
+
+    fn stage_topic(&mut self, spec: &'static TopicSpec, additions: &mut Additions) -> Result<u16, LogError> {
+        if let Some(id) = self.plan.ids.get(spec.name) {
+            let found = self.plan.topics[usize::from(*id)].ends.len() as i32;
+            if found != spec.partitions {
+                return Err(LogError::Partitions { topic: spec.name.to_owned(), found, wanted: spec.partitions });
+            }
+            return Ok(*id);
+        }
+        let full = || LogError::Config(format!("topic {} does not fit into the log", spec.name));
+        let id = u16::try_from(self.plan.topics.len()).map_err(|_| full())?;
+        let partitions = u16::try_from(spec.partitions).ok().filter(|p| *p > 0).ok_or_else(full)?;
+        self.plan.ids.insert(spec.name.to_owned(), id);
+        self.plan.topics.push(PlannedTopic { compacted: spec.compacted, ends: vec![0; partitions.into()] });
+        let change = Change::Topic { id, name: spec.name.to_owned(), partitions, compacted: spec.compacted };
+        self.stage_change(&change, additions);
+        Ok(id)
+    }
+
+    fn stage_change(&mut self, change: &Change, additions: &mut Additions) {
+        checkpoint::write_change(&mut self.buffer, self.active.id, self.active.len, change);
+        additions.changes.push(change.clone());
+    }
+
+    /// Writes and syncs the buffer, then makes it visible.
+    fn write_out(&mut self, additions: Additions) -> Result<(), LogError> {
+        if let Err(error) = self.write_and_sync() {
+            self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+            self.reset_plan();
+            return Err(error);
+        }
+        self.active.len = self.pos();
+        let counters = &self.shared.counters;
+        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        counters.appended.fetch_add(additions.records.len() as u64, Ordering::Relaxed);
+        counters.bytes.fetch_add(self.buffer.len() as u64, Ordering::Relaxed);
+
+        let mut touched = 0;
+        {
+            let mut state = self.shared.state.write();
+            let state = &mut *state;
+            for change in &additions.changes {
+                state.apply(change);
+            }
+            let segment = state.segments.get_mut(&self.active.id).expect("the active segment is in the catalogue");
+            segment.len = self.active.len;
+            for touch in &additions.records {
+                segment.index.note(touch.part, touch.offset, touch.pos, touch.timestamp_us);
+                touched |= topic_bit(touch.part.0);
+                let topic = &mut state.topics[usize::from(touch.part.0)];
+                topic.parts[usize::from(touch.part.1)].end = touch.offset + 1;
+            }
+        }
+        for (part, key, offset) in additions.keys {
+            self.latest.entry(part).or_default().insert(key, offset);
+        }
+        self.shared.wake(touched);
+        Ok(())
+    }
+
+    fn write_and_sync(&mut self) -> Result<(), LogError> {
+        let file = &self.active.file;
+        if let Err(e) = file.write_all_at(&self.buffer, self.active.len) {
+            // Cut the half-written group off; if that fails too, nothing may follow it here.
+            self.active.abandoned = file.set_len(self.active.len).is_err();
+            return Err(LogError::io("cannot write the event log", &e));
+        }
+        if let Err(e) = file.sync_data() {
+            // After a failed sync the kernel may call pages clean that never reached the disk: this file takes no more.
+            self.active.abandoned = true;
+            let _best_effort = file.set_len(self.active.len);
+            return Err(LogError::io("cannot sync the event log", &e));
+        }
+        Ok(())
+    }
+
+    /// Topics and ends as the catalogue has them: what a failed commit planned never happened.
+    fn reset_plan(&mut self) {
+        let state = self.shared.state.read();
+        self.plan.ids.clone_from(&state.by_name);
+        self.plan.topics = state
+            .topics
+            .iter()
+            .map(|t| PlannedTopic { compacted: t.compacted, ends: t.parts.iter().map(|b| b.end).collect() })
+            .collect();
+    }
+
+    /// Drops whole segments from the front by size and age, never the last one.
+    fn retain(&mut self) {
+        let last_candidate = self.active.id;
+        loop {
+            let oldest = {
+                let state = self.shared.state.read();
+                let total = state.total_bytes();
+                state.segments.first_key_value().and_then(|(id, segment)| {
+                    let too_much = total > self.config.retention_bytes;
+                    let age_us = i64::try_from(self.config.retention_age.as_micros()).unwrap_or(i64::MAX);
+                    let too_old = segment.index.newest_us < super::wall_us().saturating_sub(age_us);
+                    (*id < last_candidate && (too_much || too_old)).then(|| (*id, segment.file.clone(), segment.len))
+                })
+            };
+            let Some((id, file, len)) = oldest else { return };
+            if let Err(error) = self.drop_segment(id, &file, len) {
+                tracing::warn!(segment = id, %error, "could not drop an old segment of the event log; trying again later");
+                return;
+            }
+        }
+    }
+
+    fn drop_segment(&mut self, id: u64, file: &File, len: u64) -> Result<(), LogError> {
+        self.carry_forward(id, file, len)?;
+        let path = segment_path(&self.shared.dir, id);
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(LogError::io(format!("cannot remove {}", path.display()), &e)),
+        }
+        let mut state = self.shared.state.write();
+        if let Some(segment) = state.segments.remove(&id) {
+            for ((topic, partition), index) in segment.index.parts() {
+                if let Some(bounds) = state.bounds_mut(topic, partition) {
+                    bounds.begin = bounds.begin.max(index.next);
+                }
+            }
+        }
+        self.shared.counters.dropped_segments.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// State topics keep the newest value of each key: what stands in the segment to be dropped is appended again, with a new offset.
+    /// A newest tombstone is simply dropped: everything that it deletes is older and already gone.
+    fn carry_forward(&mut self, id: u64, file: &File, len: u64) -> Result<(), LogError> {
+        let has_state = {
+            let state = self.shared.state.read();
+            state.segments.get(&id).is_some_and(|s| {
+                s.index.parts().any(|((topic, _), _)| state.topics.get(usize::from(topic)).is_some_and(|t| t.compacted))
+            })
+        };
+        if !has_state {
+            return Ok(());
+        }
+        self.buffer.clear();
+        let mut additions = Additions::default();
+        let mut ended = Vec::new();
+        let mut scan = Scan::new(file, id, FIRST_FRAME.min(len), len);
+        loop {
+            let body = match scan.step().map_err(|e| LogError::io("cannot read a segment before dropping it", &e))? {
+                Step::Frame { body, .. } if body[0] == KIND_RECORD => body,
+                Step::Frame { .. } | Step::Damage { .. } => continue,
+                Step::Tail { .. } | Step::End => break,
+            };
+            let Some(head) = frame::record_head(body) else { continue };
+            let part = (head.topic, head.partition);
+            let Some(keys) = self.latest.get(&part) else { continue };
+            let Some(record) = frame::record_body(&bytes::Bytes::copy_from_slice(body)) else { continue };
+            if keys.get(record.key.as_ref()) != Some(&head.offset) {
+                continue;
+            }
+            if record.value.is_none() {
+                ended.push((part, record.key));
+                continue;
+            }
+            let end = &mut self.plan.topics[usize::from(head.topic)].ends[usize::from(head.partition)];
+            let offset = *end;
+            *end += 1;
+            let pos = self.active.len + self.buffer.len() as u64;
+            frame::write(&mut self.buffer, self.active.id, self.active.len, |out| {
+                let start = out.len();
+                out.extend_from_slice(body);
+                frame::set_record_offset(&mut out[start..], offset);
+            });
+            additions.records.push(Touch { part, offset, pos, timestamp_us: head.timestamp_us });
+            additions.keys.push((part, record.key.as_ref().into(), offset));
+        }
+        if !self.buffer.is_empty() {
+            self.write_out(additions)?;
+        }
+        for (part, key) in ended {
+            self.latest.entry(part).or_default().remove(key.as_ref());
+        }
+        Ok(())
+    }
+}
+
+/// Makes a segment with its first frame, durably, and puts it into the catalogue.
+fn make_segment(shared: &Shared, id: u64, previous_len: u64) -> Result<Active, LogError> {
+    let path = segment_path(&shared.dir, id);
+    let mut bytes = MAGIC.to_vec();
+    shared.state.read().checkpoint(previous_len).write(&mut bytes, id, 0);
+    let len = bytes.len() as u64;
+    let make = || -> io::Result<File> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync_all()?;
+        File::open(&shared.dir)?.sync_all()?;
+        Ok(file)
+    };
+    let file = match make() {
+        Ok(file) => Arc::new(file),
+        Err(e) => {
+            let _best_effort = fs::remove_file(&path);
+            return Err(LogError::io(format!("cannot make {}", path.display()), &e));
+        }
+    };
+    let segment = Segment { file: file.clone(), len, index: SegmentIndex::default() };
+    shared.state.write().segments.insert(id, segment);
+    Ok(Active { id, file, len, abandoned: false })
+}

@@ -1,0 +1,3 @@
+//! What stands behind the port.
+
+pub mod embedded;
