@@ -15,6 +15,7 @@ use apache_avro::{
 
 use crate::{
     event::Event,
+    positional::Positional,
     topic::{TopicSpec, all_topics},
 };
 
@@ -123,7 +124,7 @@ impl<E: Event> Default for Encoder<E> {
 fn write<E: Event>(known: &Known, event: &E, into: &mut Vec<u8>) -> Result<(), EncodeError> {
     known
         .writer
-        .write_ser(into, event)
+        .write_ser(into, &Positional(event))
         .map(drop)
         .map_err(|e| EncodeError::Schema { topic: E::TOPIC.name, source: Box::new(e) })
 }

@@ -21,6 +21,7 @@ pub mod fraud_alert;
 pub mod ivr_decision;
 mod logical;
 pub mod node_health;
+mod positional;
 pub mod sip_rejections;
 pub mod sip_transaction;
 pub mod topic;
