@@ -38,7 +38,7 @@ where
         let mut found = Vec::new();
         settings.check("", &mut found);
         // A key that is already reported was replaced by its default; what Check says about that would mislead.
-        found.retain(|p| !attempt.bad.iter().any(|bad| p.key == *bad));
+        found.retain(|problem| !attempt.bad.contains(&problem.key));
         for mut problem in found {
             problem.origin = attempt.merged.origin(&parse(&problem.key));
             problems.push(problem);

@@ -58,20 +58,23 @@ pub(super) fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
     known.iter().map(|name| (distance(wrong, name), *name)).filter(|(d, _)| *d <= limit).min().map(|(_, name)| name)
 }
 
-/// Levenshtein distance in one row.
+/// Letters to insert, delete, change or swap with their neighbour. Swaps are the commonest typing error.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let change = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    rows[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        rows[i][0] = i;
+        for j in 1..=b.len() {
+            let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = change.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
         }
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -84,6 +87,7 @@ mod tests {
         assert_eq!(nearest("data_dri", &known), Some("data_dir"));
         assert_eq!(nearest("tokenfile", &known), Some("token_file"));
         assert_eq!(nearest("bnd", &known), Some("bind"));
+        assert_eq!(nearest("bidn", &known), Some("bind"));
         assert_eq!(nearest("colour", &known), None);
     }
 }

@@ -105,10 +105,8 @@ fn literal(raw: &str) -> Value {
     if let Ok(value) = trimmed.parse::<Value>() {
         return value;
     }
-    if trimmed.starts_with(['[', '{']) {
-        if let Ok(value) = serde_json::from_str::<Value>(trimmed) {
-            return value;
-        }
+    match serde_json::from_str::<Value>(trimmed) {
+        Ok(value) if value.is_array() || value.is_table() => value,
+        _ => Value::String(raw.to_owned()),
     }
-    Value::String(raw.to_owned())
 }
