@@ -56,7 +56,15 @@ impl Via {
             } else if name.eq_ignore_ascii_case(b"rport") {
                 via.rport = match crate::scan::number(text) {
                     Some(port) => Rport::Value(u16::try_from(port).ok()?),
-                    None if text.is_empty() => Rport::Asked(span(name).end),
+                    // `rport=` without a value is neither a question nor an answer.
+                    None if text.is_empty() => {
+                        let end = span(name).end;
+                        let next = message[end as usize..via.value.end as usize].iter().find(|&&b| !is_space(b));
+                        if next == Some(&b'=') {
+                            return None;
+                        }
+                        Rport::Asked(end)
+                    }
                     None => return None,
                 };
             }
@@ -135,6 +143,7 @@ mod tests {
             "SIP/2.0/UDP a b",
             "SIP/2.0/UDP a;;,;",
             "SIP/2.0/UDP a;rport=x",
+            "SIP/2.0/UDP a;rport=;branch=x",
         ] {
             assert_eq!(via(bad), None, "{bad}");
         }

@@ -96,7 +96,7 @@ fn essence(m: &Message<'_>) -> Essence {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 50_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn mutated_messages_never_panic_and_survive_being_forwarded(
