@@ -33,6 +33,14 @@ impl Endpoint {
     /// # Errors
     /// What the kernel says, for instance that the port is taken.
     pub fn bind(bind: SocketAddr, seed: u64, trying: bool) -> io::Result<Self> {
+        Self::bind_timed(bind, seed, trying, Timing::default())
+    }
+
+    /// As [`Endpoint::bind`] with other base timers.
+    ///
+    /// # Errors
+    /// As [`Endpoint::bind`].
+    pub fn bind_timed(bind: SocketAddr, seed: u64, trying: bool, timing: Timing) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(bind), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         // Less than asked for is fine: retransmission covers the difference.
@@ -42,7 +50,7 @@ impl Endpoint {
         let sender: std::net::UdpSocket = socket.into();
         let local = sender.local_addr()?;
         let socket = UdpSocket::from_std(sender.try_clone()?)?;
-        let agent = Agent::new(AgentConfig { local, seed, trying, timing: Timing::default() });
+        let agent = Agent::new(AgentConfig { local, seed, trying, timing });
         Ok(Self { socket, sender, agent, buffer: vec![0; 65_536].into_boxed_slice(), local, unsent: 0 })
     }
 
