@@ -1,11 +1,31 @@
 //! The event log: publish, consume, account for what was lost. Kafka and an embedded log behind one port.
+//!
+//! * [`EventLog`] and [`Source`]: the port; [`EmbeddedLog`] and [`KafkaLog`] stand behind it;
+//! * [`Publisher`]: numbers, encodes and queues events without ever waiting;
+//! * [`Pump`]: reads batches, commits only finished work, keeps transient, poison and fatal apart;
+//! * [`ledger`]: which offsets may be committed.
 
 mod adapters;
+mod client;
+mod config;
 mod error;
+pub mod ledger;
 mod log;
+mod publisher;
+mod pump;
 mod record;
 
-pub use adapters::embedded::{Damage, EmbeddedConfig, EmbeddedLog, EmbeddedStats, MAX_RECORD_BYTES};
+pub use adapters::{
+    embedded::{Damage, EmbeddedConfig, EmbeddedLog, EmbeddedStats, MAX_RECORD_BYTES},
+    kafka::{KafkaConfig, KafkaLog},
+};
+pub use client::Client;
+pub use config::{Adapter, Config, Embedded, Kafka, open};
 pub use error::LogError;
 pub use log::{EventLog, Source};
+pub use publisher::{
+    Abandoned, Filter, LossRange, MAX_EVENT_BYTES, Published, Publisher, PublisherConfig, PublisherStats, Reason,
+    SHED_ORDER,
+};
+pub use pump::{Bad, CapHit, CapLimits, Failure, Handler, Poison, Pump, PumpConfig, PumpError, PumpStats, decode};
 pub use record::{Bounds, Commit, Headers, Lag, Outgoing, Record, Start, Subscription, header};

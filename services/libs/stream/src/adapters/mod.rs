@@ -1,3 +1,4 @@
 //! What stands behind the port.
 
 pub mod embedded;
+pub mod kafka;

@@ -13,6 +13,8 @@ pub enum Reason {
     Unfit,
     /// The log refused it for good.
     Refused,
+    /// The publisher was dropped while the log did not take events.
+    Abandoned,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +36,6 @@ const OPEN: usize = 64;
 #[derive(Default)]
 pub struct Losses {
     ranges: VecDeque<LossRange>,
-    /// Ranges pushed out of `ranges`.
-    forgotten: u64,
     /// New since the last `take_news`.
     news: u64,
 }
@@ -45,7 +45,8 @@ impl Losses {
         self.news += 1;
         let open = self.ranges.iter_mut().rev().take(OPEN);
         for range in open {
-            let same = range.topic == topic && range.partition == partition && range.class == class && range.reason == reason;
+            let same =
+                range.topic == topic && range.partition == partition && range.class == class && range.reason == reason;
             if same && range.last + 1 == seq {
                 range.last = seq;
                 return;
@@ -53,17 +54,12 @@ impl Losses {
         }
         if self.ranges.len() == KEPT {
             self.ranges.pop_front();
-            self.forgotten += 1;
         }
         self.ranges.push_back(LossRange { topic, partition, class, reason, first: seq, last: seq });
     }
 
     pub fn ranges(&self) -> Vec<LossRange> {
         self.ranges.iter().cloned().collect()
-    }
-
-    pub fn forgotten(&self) -> u64 {
-        self.forgotten
     }
 
     /// Losses since the last call.

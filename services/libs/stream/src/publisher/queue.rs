@@ -30,6 +30,7 @@ pub struct Item {
 
 pub struct Queue {
     classes: [VecDeque<Item>; 5],
+    class_bytes: [usize; 5],
     limit: usize,
     bytes: usize,
     arrivals: u64,
@@ -47,7 +48,14 @@ pub enum Pushed {
 
 impl Queue {
     pub fn new(limit: usize) -> Self {
-        Self { classes: std::array::from_fn(|_| VecDeque::new()), limit, bytes: 0, arrivals: 0, events: 0 }
+        Self {
+            classes: std::array::from_fn(|_| VecDeque::new()),
+            class_bytes: [0; 5],
+            limit,
+            bytes: 0,
+            arrivals: 0,
+            events: 0,
+        }
     }
 
     pub fn push(&mut self, mut item: Item) -> Pushed {
@@ -56,20 +64,22 @@ impl Queue {
         let own = rank(item.class);
         let mut evicted = Vec::new();
         if self.bytes + item.size > self.limit {
-            let reachable: usize = self.classes[..own].iter().flatten().map(|i| i.size).sum();
+            let reachable: usize = self.class_bytes[..own].iter().sum();
             if self.bytes + item.size > self.limit + reachable {
                 return Pushed::Refused(item);
             }
-            for class in &mut self.classes[..own] {
+            for (class, class_bytes) in self.classes.iter_mut().zip(&mut self.class_bytes).take(own) {
                 while self.bytes + item.size > self.limit {
                     let Some(victim) = class.pop_front() else { break };
                     self.bytes -= victim.size;
+                    *class_bytes -= victim.size;
                     self.events -= 1;
                     evicted.push(victim);
                 }
             }
         }
         self.bytes += item.size;
+        self.class_bytes[own] += item.size;
         self.events += 1;
         self.classes[own].push_back(item);
         if evicted.is_empty() { Pushed::Queued } else { Pushed::Evicted(evicted) }
@@ -86,6 +96,7 @@ impl Queue {
                 .min_by_key(|c| c.front().map_or(u64::MAX, |i| i.arrival));
             let Some(item) = oldest.and_then(VecDeque::pop_front) else { return };
             bytes += item.size;
+            self.class_bytes[rank(item.class)] -= item.size;
             self.events -= 1;
             into.push(item);
         }
@@ -131,14 +142,8 @@ mod tests {
 
     fn item(class: Class, seq: i64, size: usize) -> Item {
         let topic = schemas::all_topics()[0];
-        let record = Outgoing {
-            topic,
-            partition: 0,
-            timestamp_us: 0,
-            key: Bytes::new(),
-            value: None,
-            headers: Vec::new(),
-        };
+        let record =
+            Outgoing { topic, partition: 0, timestamp_us: 0, key: Bytes::new(), value: None, headers: Vec::new() };
         Item { arrival: 0, accepted_us: 0, class, seq: Some(seq), size, record }
     }
 

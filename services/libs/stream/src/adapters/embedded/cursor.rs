@@ -41,14 +41,8 @@ pub struct Want {
 impl Cursor {
     /// Starts each partition at the offset that `start` gives (already inside its bounds).
     pub fn new(state: &State, topics: &[(u16, &'static TopicSpec)], start: impl Fn(Part) -> i64) -> Self {
-        let mut cursor = Self {
-            wants: Vec::new(),
-            bases: Vec::new(),
-            segment: 0,
-            pos: FIRST_FRAME,
-            chunk: Bytes::new(),
-            need: 0,
-        };
+        let mut cursor =
+            Self { wants: Vec::new(), bases: Vec::new(), segment: 0, pos: FIRST_FRAME, chunk: Bytes::new(), need: 0 };
         for (id, topic) in topics {
             cursor.bases.resize(cursor.bases.len().max(usize::from(*id) + 1), None);
             cursor.bases[usize::from(*id)] = Some(cursor.wants.len());
@@ -75,7 +69,8 @@ impl Cursor {
 
     /// Whether the next read would go to an older segment on disk rather than to what was just written.
     pub fn is_cold(&self, shared: &Shared) -> bool {
-        self.chunk.is_empty() && shared.state.read().segments.keys().next_back().is_some_and(|last| *last != self.segment)
+        self.chunk.is_empty()
+            && shared.state.read().segments.keys().next_back().is_some_and(|last| *last != self.segment)
     }
 
     pub fn wants(&self) -> &[Want] {
@@ -205,7 +200,11 @@ fn gap(shared: &Shared, want: &Want, found: i64) {
     let missing = found.abs_diff(want.next);
     shared.skipped(missing);
     tracing::error!(
-        kafka.topic = want.topic.name, kafka.partition = want.part.1, from = want.next, to = found, missing,
+        kafka.topic = want.topic.name,
+        kafka.partition = want.part.1,
+        from = want.next,
+        to = found,
+        missing,
         "records are gone before they were read (retention or damage); reading on behind them"
     );
 }

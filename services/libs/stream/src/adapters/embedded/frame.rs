@@ -113,7 +113,11 @@ pub fn record_size(record: &Outgoing) -> usize {
 /// Looks at the bytes that stand at `pos` of `segment`. With `verify` false the CRC is not computed (the reader skips the frame).
 pub fn parse(bytes: &[u8], segment: u64, pos: u64, verify: bool) -> Parsed<'_> {
     if bytes.len() < HEAD {
-        return if MARKER.starts_with(&bytes[..bytes.len().min(4)]) { Parsed::Short { total: HEAD } } else { Parsed::Bad };
+        return if MARKER.starts_with(&bytes[..bytes.len().min(4)]) {
+            Parsed::Short { total: HEAD }
+        } else {
+            Parsed::Bad
+        };
     }
     if bytes[..4] != MARKER {
         return Parsed::Bad;

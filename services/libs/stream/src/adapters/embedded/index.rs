@@ -32,7 +32,8 @@ impl SegmentIndex {
         self.newest_us = self.newest_us.max(timestamp_us);
         self.records += 1;
         let pos32 = u32::try_from(pos).unwrap_or(u32::MAX);
-        let index = self.parts.entry(part).or_insert_with(|| PartIndex { first: offset, next: offset, entries: Vec::new() });
+        let index =
+            self.parts.entry(part).or_insert_with(|| PartIndex { first: offset, next: offset, entries: Vec::new() });
         let fresh_block = index.entries.last().is_none_or(|(_, last)| u64::from(*last) / BLOCK != pos / BLOCK);
         if fresh_block {
             index.entries.push((u32::try_from(offset - index.first).unwrap_or(u32::MAX), pos32));

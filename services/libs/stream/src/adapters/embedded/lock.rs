@@ -30,7 +30,8 @@ impl WriterLock {
             Err(TryLockError::WouldBlock) => {
                 let mut owner = String::new();
                 let _unreadable_is_unknown = file.read_to_string(&mut owner);
-                let owner = if owner.trim().is_empty() { "another process".to_owned() } else { owner.trim().to_owned() };
+                let owner =
+                    if owner.trim().is_empty() { "another process".to_owned() } else { owner.trim().to_owned() };
                 return Err(LogError::Locked { dir: dir.display().to_string(), owner });
             }
             Err(TryLockError::Error(e)) => return Err(failed(&e)),

@@ -91,8 +91,8 @@ struct Writing {
     thread: Mutex<Option<(JoinHandle<()>, WriterLock)>>,
 }
 
-/// A record may not be larger; Kafka's own default for a message is the same.
-pub const MAX_RECORD_BYTES: usize = 1 << 20;
+/// A record may not be larger: a dead letter that holds a whole record of Kafka's default limit fits.
+pub const MAX_RECORD_BYTES: usize = 4 << 20;
 
 impl EmbeddedLog {
     /// Opens for writing: takes the lock, repairs the tail, starts the writer thread.
@@ -223,7 +223,9 @@ impl EventLog for EmbeddedLog {
                 Start::End => bounds.end,
                 Start::Beginning => bounds.begin,
                 // A commit below `begin` stays: reading then shows and counts the gap.
-                Start::Committed => commits.and_then(|c| c.get(&part)).map_or(bounds.begin, |next| (*next).min(bounds.end)),
+                Start::Committed => {
+                    commits.and_then(|c| c.get(&part)).map_or(bounds.begin, |next| (*next).min(bounds.end))
+                }
             }
         });
         drop(state);
@@ -260,7 +262,10 @@ impl EventLog for EmbeddedLog {
 
 /// The one clock reading of this adapter: retention by age compares record timestamps, which are wall time, with it.
 fn wall_us() -> i64 {
-    #[expect(clippy::disallowed_methods, reason = "the writer thread has no input that carries the time; see the comment above")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the writer thread has no input that carries the time; see the comment above"
+    )]
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX))
 }

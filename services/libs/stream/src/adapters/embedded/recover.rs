@@ -60,7 +60,8 @@ pub fn load(dir: &Path, repair: bool) -> Result<Loaded, LogError> {
     let mut found = Vec::new();
     for id in segment_ids(dir).map_err(|e| failed("cannot list", dir, &e))? {
         let path = segment_path(dir, id);
-        let file = OpenOptions::new().read(true).write(repair).open(&path).map_err(|e| failed("cannot open", &path, &e))?;
+        let file =
+            OpenOptions::new().read(true).write(repair).open(&path).map_err(|e| failed("cannot open", &path, &e))?;
         let head = peek(&file, id).map_err(|e| failed("cannot read", &path, &e))?;
         found.push((id, Arc::new(file), head));
     }
@@ -69,7 +70,8 @@ pub fn load(dir: &Path, repair: bool) -> Result<Loaded, LogError> {
     }
 
     let mut loaded = Loaded::default();
-    let lens: Vec<Option<u64>> = found.iter().skip(1).map(|(_, _, head)| head.as_ref().map(|h| h.previous_len)).collect();
+    let lens: Vec<Option<u64>> =
+        found.iter().skip(1).map(|(_, _, head)| head.as_ref().map(|h| h.previous_len)).collect();
     let last = found.len().saturating_sub(1);
     for (at, (id, file, _)) in found.into_iter().enumerate() {
         let path = segment_path(dir, id);
@@ -80,11 +82,19 @@ pub fn load(dir: &Path, repair: bool) -> Result<Loaded, LogError> {
             loaded.damage.push(Damage { segment: id, from: file_len, to: missing });
         }
         loaded.state.segments.insert(id, Segment { file: file.clone(), len: 0, index: SegmentIndex::default() });
-        let tail = absorb(&mut loaded, id, &file, FIRST_FRAME.min(end), end).map_err(|e| failed("cannot read", &path, &e))?;
+        let tail =
+            absorb(&mut loaded, id, &file, FIRST_FRAME.min(end), end).map_err(|e| failed("cannot read", &path, &e))?;
         let len = match tail {
             Some(from) if at == last && repair => {
-                tracing::warn!(segment = id, from, bytes = end - from, "cut an interrupted write off the end of the event log");
-                file.set_len(from).and_then(|()| file.sync_all()).map_err(|e| failed("cannot cut the tail of", &path, &e))?;
+                tracing::warn!(
+                    segment = id,
+                    from,
+                    bytes = end - from,
+                    "cut an interrupted write off the end of the event log"
+                );
+                file.set_len(from)
+                    .and_then(|()| file.sync_all())
+                    .map_err(|e| failed("cannot cut the tail of", &path, &e))?;
                 from
             }
             Some(from) if at == last => from,
@@ -108,7 +118,8 @@ fn remove_unborn(dir: &Path, found: &mut Vec<(u64, Arc<File>, Option<Checkpoint>
         let path = segment_path(dir, *id);
         let failed = |e: &io::Error| LogError::io(format!("cannot remove the unfinished {}", path.display()), e);
         let len = file.metadata().map_err(|e| failed(&e))?.len();
-        let first = Scan::new(file, *id, FIRST_FRAME.min(len), len).step().map(|s| matches!(s, Step::End | Step::Tail { .. }));
+        let first =
+            Scan::new(file, *id, FIRST_FRAME.min(len), len).step().map(|s| matches!(s, Step::End | Step::Tail { .. }));
         if !first.map_err(|e| failed(&e))? {
             return Ok(());
         }
@@ -203,7 +214,8 @@ pub fn set_begins(state: &mut State) {
 /// Brings a read-only catalogue up to date with what the writer, another process, has written since.
 pub fn refresh(dir: &Path, state: &mut State) -> io::Result<()> {
     let ids = segment_ids(dir)?;
-    let gone: Vec<u64> = state.segments.keys().copied().filter(|id| ids.first().is_some_and(|first| id < first)).collect();
+    let gone: Vec<u64> =
+        state.segments.keys().copied().filter(|id| ids.first().is_some_and(|first| id < first)).collect();
     let mut loaded = Loaded { state: std::mem::take(state), ..Loaded::default() };
     let result = follow(dir, &ids, &mut loaded);
     for id in &gone {

@@ -77,7 +77,12 @@ struct Touch {
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, queue: Arc<Queue>, config: EmbeddedConfig, latest: Latest) -> Result<Self, LogError> {
+    pub fn new(
+        shared: Arc<Shared>,
+        queue: Arc<Queue>,
+        config: EmbeddedConfig,
+        latest: Latest,
+    ) -> Result<Self, LogError> {
         let last = shared.state.read().segments.last_key_value().map(|(id, s)| (*id, s.file.clone(), s.len));
         let active = match last {
             Some((id, file, len)) => Active { id, file, len, abandoned: false },
