@@ -315,3 +315,21 @@ fn a_cancel_for_nothing_gets_481_and_rubbish_is_counted() {
     assert_eq!(sent.to, "10.0.0.1:5066".parse().unwrap(), "without rport the answer goes to the port in Via");
     assert_eq!(world.callee.stats().malformed, 1);
 }
+
+#[test]
+fn a_second_2xx_and_one_after_a_failure_are_reported_and_repeated_failures_are_not() {
+    let mut world = World::new(1, CLEAN, 200);
+    world.call(0);
+    let sent = world.caller.poll_transmit().expect("the INVITE");
+    let invite = Message::parse(&sent.bytes).expect("our own INVITE");
+    let mut reported = |code: u16, tag: &str| {
+        let answer = Message::response_to(&invite, code, "Final", Some(tag));
+        world.caller.handle_datagram(world.now, &answer.to_bytes(), callee_addr());
+        matches!(world.caller.poll_event(), Some(Incoming::Response { message, .. }) if message.code() == code)
+    };
+    assert!(reported(486, "a"));
+    assert!(!reported(486, "a"), "repeated: acknowledged below, not reported");
+    assert!(reported(200, "b"), "late, from a branch that was believed lost");
+    assert!(!reported(200, "b"), "repeated before its owner acknowledged it");
+    assert!(reported(200, "c"), "a second branch");
+}

@@ -115,6 +115,8 @@ pub struct Generator {
     pub called_prefix: String,
     /// What stands before the eight digits that make a caller unique.
     pub caller_prefix: String,
+    /// A caller who waits for the far side to hang up stops waiting after this long: its node may have died.
+    pub far_patience: Duration,
 }
 
 /// A call with its moment after the start of the traffic and its trunk (index into the generator's).
@@ -156,6 +158,7 @@ impl Generator {
             trunks,
             called_prefix: "+4922155".to_owned(),
             caller_prefix: "+4930".to_owned(),
+            far_patience: Duration::from_secs(30),
         }
     }
 
@@ -258,7 +261,7 @@ impl Generator {
         match plan.kind {
             Kind::IvrMessage | Kind::IvrHours | Kind::IvrNoInput | Kind::IvrInvalid | Kind::BridgedFarEnds => {
                 plan.ends = Ends::Far;
-                plan.hold = FAR_PATIENCE;
+                plan.hold = self.far_patience;
             }
             // Long enough for the agent to be reached, and a talk after it.
             Kind::IvrAgent => plan.hold += Duration::from_secs(2),
@@ -277,9 +280,6 @@ impl Generator {
         }
     }
 }
-
-/// A caller who waits for the far side to hang up stops waiting after this long (its node may have died).
-const FAR_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A permutation of the eight-digit numbers: no caller twice within 100 million calls of a run.
 fn unique_eight_digits(seed: u64, index: u64) -> u64 {
