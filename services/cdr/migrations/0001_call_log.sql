@@ -1,0 +1,247 @@
+-- The call log. `calls` and `legs` are derived: both can be rebuilt from `call_state`, and that from the topics.
+-- Times are UTC microseconds, durations milliseconds. The columns are those of core/row.rs, in the same order; a test compares.
+
+CREATE TABLE calls (
+    call_id TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    finality TEXT NOT NULL,
+    source_kind TEXT,
+    source TEXT,
+    sip_call_id TEXT,
+    from_tag TEXT,
+    cseq INTEGER,
+    first_leg TEXT,
+    legs TEXT NOT NULL,
+    leg_count INTEGER NOT NULL,
+    edges TEXT NOT NULL,
+    tenant TEXT,
+    direction TEXT,
+    trunk_in TEXT,
+    trunk_out TEXT,
+    account TEXT,
+    edge TEXT,
+    node TEXT,
+    engine TEXT,
+    core_uuid TEXT,
+    caller_raw TEXT,
+    caller_e164 TEXT,
+    caller_display TEXT,
+    caller_asserted TEXT,
+    callee_raw TEXT,
+    callee_e164 TEXT,
+    country TEXT,
+    did TEXT,
+    campaign TEXT,
+    contact TEXT,
+    campaign_attempt INTEGER,
+    ivr_menu TEXT,
+    ivr_version TEXT,
+    ivr_path TEXT NOT NULL,
+    ivr_exit TEXT,
+    queue TEXT,
+    wait_ms INTEGER,
+    agent TEXT,
+    transfers INTEGER NOT NULL,
+    start_us INTEGER,
+    ring_us INTEGER,
+    answer_us INTEGER,
+    end_us INTEGER,
+    end_earliest_us INTEGER,
+    end_latest_us INTEGER,
+    pdd_ms INTEGER,
+    ring_ms INTEGER,
+    setup_ms INTEGER,
+    talk_ms INTEGER,
+    hold_ms INTEGER,
+    total_ms INTEGER,
+    billable_ms INTEGER,
+    first_answered_leg TEXT,
+    last_answered_leg TEXT,
+    disposition TEXT,
+    final_code INTEGER,
+    final_phrase TEXT,
+    q850 INTEGER,
+    hangup_cause TEXT,
+    released_by TEXT,
+    released_side TEXT,
+    attempts INTEGER NOT NULL,
+    challenges INTEGER NOT NULL,
+    retries INTEGER NOT NULL,
+    mos_in REAL,
+    loss_in REAL,
+    jitter_in_ms REAL,
+    one_way_audio INTEGER,
+    dtmf_count INTEGER NOT NULL,
+    decision_rule TEXT,
+    block_id TEXT,
+    decision_ids TEXT NOT NULL,
+    fraud_score REAL,
+    cost REAL,
+    witnesses TEXT NOT NULL,
+    quality TEXT NOT NULL,
+    estimated TEXT NOT NULL,
+    flags TEXT NOT NULL,
+    closed_by TEXT,
+    first_event TEXT,
+    last_event TEXT,
+    PRIMARY KEY (call_id)
+);
+
+CREATE TABLE legs (
+    call_id TEXT NOT NULL,
+    leg_id TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    finality TEXT NOT NULL,
+    role TEXT NOT NULL,
+    direction TEXT,
+    parent_leg TEXT,
+    previous_leg TEXT,
+    retry_reason TEXT,
+    attempt INTEGER,
+    fork INTEGER,
+    sip_call_id TEXT,
+    from_tag TEXT,
+    to_tag TEXT,
+    cseq INTEGER,
+    tenant TEXT,
+    trunk_in TEXT,
+    trunk_out TEXT,
+    account TEXT,
+    edge TEXT,
+    node TEXT,
+    engine TEXT,
+    core_uuid TEXT,
+    channel_uuid TEXT,
+    caller_raw TEXT,
+    caller_e164 TEXT,
+    caller_display TEXT,
+    caller_asserted TEXT,
+    callee_raw TEXT,
+    callee_e164 TEXT,
+    dialled TEXT,
+    callee_final TEXT,
+    country TEXT,
+    prefix TEXT,
+    operator TEXT,
+    invite_us INTEGER,
+    trying_us INTEGER,
+    ring_us INTEGER,
+    early_media_us INTEGER,
+    answer_us INTEGER,
+    first_rtp_in_us INTEGER,
+    first_rtp_out_us INTEGER,
+    bye_us INTEGER,
+    end_us INTEGER,
+    end_earliest_us INTEGER,
+    end_latest_us INTEGER,
+    pdd_ms INTEGER,
+    ring_ms INTEGER,
+    setup_ms INTEGER,
+    talk_ms INTEGER,
+    hold_ms INTEGER,
+    total_ms INTEGER,
+    billable_ms INTEGER,
+    disposition TEXT,
+    final_code INTEGER,
+    final_phrase TEXT,
+    codes TEXT NOT NULL,
+    q850 INTEGER,
+    hangup_cause TEXT,
+    reasons TEXT NOT NULL,
+    released_by TEXT,
+    released_side TEXT,
+    side TEXT,
+    codec_in TEXT,
+    codec_out TEXT,
+    transcoded INTEGER,
+    srtp TEXT,
+    media_local TEXT,
+    media_remote TEXT,
+    mos_in REAL,
+    quality_in REAL,
+    loss_in REAL,
+    burst_in REAL,
+    jitter_in_ms REAL,
+    mean_interval_ms REAL,
+    packets_in INTEGER,
+    packets_out INTEGER,
+    bytes_in INTEGER,
+    bytes_out INTEGER,
+    rtcp_loss REAL,
+    rtcp_rtt_ms REAL,
+    one_way_audio INTEGER,
+    dtmf_count INTEGER NOT NULL,
+    recordings TEXT NOT NULL,
+    hangup_after_bridge INTEGER,
+    retransmissions INTEGER,
+    transport TEXT,
+    tls TEXT,
+    source_addr TEXT,
+    target_addr TEXT,
+    auth_user TEXT,
+    attest TEXT,
+    ua_caller TEXT,
+    ua_callee TEXT,
+    witnesses TEXT NOT NULL,
+    quality TEXT NOT NULL,
+    estimated TEXT NOT NULL,
+    closed_by TEXT,
+    first_event TEXT,
+    last_event TEXT,
+    PRIMARY KEY (call_id, leg_id)
+);
+
+CREATE INDEX calls_by_start ON calls (start_us);
+CREATE INDEX calls_by_merge_key ON calls (sip_call_id, from_tag, cseq);
+CREATE INDEX calls_by_caller ON calls (caller_e164, start_us) WHERE caller_e164 IS NOT NULL;
+CREATE INDEX calls_by_callee ON calls (callee_e164, start_us) WHERE callee_e164 IS NOT NULL;
+CREATE INDEX calls_open ON calls (call_id) WHERE finality = 'open';
+CREATE INDEX legs_by_sip_call_id ON legs (sip_call_id);
+
+-- What the rows were derived from: a JSON array of compact facts, one per (call, logical id).
+CREATE TABLE call_state (
+    call_id TEXT NOT NULL PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    -- Hash of the record that was last put into the outbox; null while the call has not been published.
+    published TEXT,
+    facts TEXT NOT NULL
+);
+
+-- Written in the transaction that writes the rows, so a crash can neither skip nor double. The position in the log's own
+-- consumer group is a hint for where to resume.
+CREATE TABLE consumer_offsets (
+    topic TEXT NOT NULL,
+    shard INTEGER NOT NULL,
+    next_offset INTEGER NOT NULL,
+    PRIMARY KEY (topic, shard)
+) WITHOUT ROWID;
+
+-- Records to publish on cdr.calls and cdr.legs, queued with the rows and deleted once the log has them.
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    topic TEXT NOT NULL,
+    payload TEXT NOT NULL
+);
+
+-- What the reconciler knows of each node, so that a restart does not forget a node that died meanwhile.
+CREATE TABLE nodes_seen (
+    node TEXT NOT NULL PRIMARY KEY,
+    core_uuid TEXT,
+    last_proof_us INTEGER NOT NULL,
+    heartbeat_ms INTEGER
+) WITHOUT ROWID;
+
+CREATE VIEW calls_view AS SELECT * FROM calls;
+CREATE VIEW legs_view AS SELECT * FROM legs;
+
+-- One row per thing that a witness said about a call, for the ladder. Always filter by call_id.
+CREATE VIEW events_view AS
+SELECT
+    s.call_id AS call_id,
+    json_extract(f.value, '$.at') AS at_us,
+    json_extract(f.value, '$.kind') AS kind,
+    json_extract(f.value, '$.what') AS what,
+    json_extract(f.value, '$.by') AS producer,
+    json_extract(f.value, '$.event') AS event_id,
+    f.value AS body
+FROM call_state s, json_each(s.facts) f;
