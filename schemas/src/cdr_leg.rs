@@ -2,6 +2,7 @@
 //!
 //! A revision replaces the one before it; the number counts the distinct facts joined, so it only grows.
 
+use domain::Disposition;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -302,14 +303,12 @@ pub struct CdrQuality {
     pub closed_by: Option<String>,
 }
 
-/// What a call or a leg can come to; the same words in `domain::Disposition`.
-pub const DISPOSITIONS: &[&str] =
-    &["answered", "cancelled", "busy", "no_answer", "rejected", "failed", "blocked", "limited", "node_lost"];
-
 impl CdrOutcome {
     pub(crate) fn check(&self) -> Result<(), Invalid> {
         if let Some(disposition) = &self.disposition {
-            check::known("outcome.disposition", disposition, DISPOSITIONS)?;
+            check::that("outcome.disposition", Disposition::parse(disposition).is_some(), || {
+                format!("{disposition:?} is no disposition")
+            })?;
         }
         self.final_code.map_or(Ok(()), |code| check::sip_status("outcome.final_code", code))
     }

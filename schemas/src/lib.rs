@@ -18,7 +18,9 @@ pub mod dead_letter;
 pub mod envelope;
 pub mod event;
 pub mod fraud_alert;
+pub mod grammar;
 pub mod ivr_decision;
+mod json;
 mod logical;
 pub mod node_health;
 mod positional;
@@ -29,9 +31,7 @@ pub mod topic;
 pub use blob::Blob;
 pub use call_reconciled::CallReconciled;
 pub use cdr_call::{CallEdge, CdrCall, Charge};
-pub use cdr_leg::{
-    CdrDurations, CdrLeg, CdrMedia, CdrOutcome, CdrParties, CdrQuality, CdrSignalling, CdrTimes, DISPOSITIONS,
-};
+pub use cdr_leg::{CdrDurations, CdrLeg, CdrMedia, CdrOutcome, CdrParties, CdrQuality, CdrSignalling, CdrTimes};
 pub use channel_event::{
     CallerProfile, CampaignRef, ChannelApplication, ChannelDtmf, ChannelEvent, ChannelHangup, ChannelMedia, ChannelSip,
     ChannelState, ChannelTimes, RtcpReport, RtcpSource, RtpStats,
@@ -47,6 +47,7 @@ pub use envelope::Envelope;
 pub use event::Event;
 pub use fraud_alert::FraudAlert;
 pub use ivr_decision::{IvrDecision, IvrInput, IvrKey, IvrLookup, IvrPrompt};
+pub use json::to_json;
 pub use node_health::{NodeEpoch, NodeHealth, NodeHeartbeat, NodeLink, NodePassive, NodeProbe, NodeResources};
 pub use sip_rejections::{RejectionCount, RejectionSample, SipRejections};
 pub use sip_transaction::{

@@ -1,16 +1,12 @@
-#[test]
-fn smoke() {
-    let e = schemas::SipTransaction::default();
-    let mut enc = schemas::Encoder::new();
-    let f = enc.encode(&e).unwrap().to_vec();
-    let b: schemas::SipTransaction = schemas::decode(&f).unwrap();
-    assert_eq!(b, e);
-    let e = schemas::ControlBlock {
-        scope: schemas::BlockScope { trunk: Some("x".into()), ..Default::default() },
-        ..Default::default()
-    };
-    let mut enc = schemas::Encoder::new();
-    let f = enc.encode(&e).unwrap().to_vec();
-    let b: schemas::ControlBlock = schemas::decode(&f).unwrap();
-    assert_eq!(b, e);
-}
+//! Proofs that types, schemas, topic files, examples and ids say the same.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a test that cannot go on fails")]
+
+mod codec;
+mod evolution;
+mod examples;
+mod grammar;
+mod kinds;
+mod schemas_files;
+mod topics;
+mod types;
