@@ -78,7 +78,7 @@ pub struct ControlBlock {
     pub envelope: Envelope,
     /// block or lift (name).
     pub event_type: String,
-    /// Who wrote this record: fraud, operator or edge/<instance>; of a lift the lifter (name).
+    /// Who wrote this record: fraud, operator or `edge/<instance>`; of a lift the lifter (name).
     pub author: String,
     /// The block; in a lift the block that is lifted (UUIDv7).
     pub block_id: String,

@@ -71,7 +71,7 @@ pub struct ControlWeight {
     pub event_type: String,
     /// Node (id).
     pub node_id: String,
-    /// Who wrote this record: capacity, operator or edge/<instance> (name).
+    /// Who wrote this record: capacity, operator or `edge/<instance>` (name).
     pub author: String,
     /// Pool (id).
     pub pool: Option<String>,

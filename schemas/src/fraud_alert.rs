@@ -71,7 +71,7 @@ pub struct FraudAlert {
     pub envelope: Envelope,
     /// alert (name).
     pub event_type: String,
-    /// Whom the alert is about: trunk/<id>, or trunk/<id>/<kind>/<value> (text).
+    /// Whom the alert is about: `trunk/<id>`, or `trunk/<id>/<kind>/<value>` (text).
     pub subject: String,
     /// Alert (UUIDv7).
     pub alert_id: String,

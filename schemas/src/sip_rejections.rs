@@ -72,7 +72,7 @@ pub struct SipRejections {
     pub envelope: Envelope,
     /// source, others or trunk (name).
     pub event_type: String,
-    /// Source address; "others" for the row of all other sources; "trunk/<id>" for refusals counted per trunk (text).
+    /// Source address; "others" for the row of all other sources; `trunk/<id>` for refusals counted per trunk (text).
     pub source: String,
     /// Edge that reports (id).
     pub edge_id: String,
