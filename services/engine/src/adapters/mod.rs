@@ -1,0 +1,3 @@
+//! The socket to a node.
+
+pub(crate) mod connection;
