@@ -14,6 +14,7 @@ use serde::Serialize;
 use stream::{EventLog, Record, Start, Subscription};
 
 pub use crate::adapters::export::{Export, canonical_export};
+use crate::adapters::store::Store;
 use crate::app::{call_topics, ends};
 use crate::books::Books;
 
@@ -39,14 +40,43 @@ pub struct Progress {
     pub of: u64,
 }
 
-/// Rebuilds the call log from the topics. `into` must not exist.
-pub async fn replay(log: Arc<dyn EventLog>, into: &Path, mut progress: impl FnMut(Progress)) -> anyhow::Result<Report> {
+/// (topic, partition, end): how far of the call topics a call log has read, or is to read.
+pub type Positions = Vec<(String, i32, i64)>;
+
+/// A copy of a live call log as of one transaction, and how far of the topics that transaction had read.
+///
+/// A replay up to these positions has to give the same rows. The live service is not paused.
+pub async fn snapshot(live: &Path, copy: &Path) -> anyhow::Result<Positions> {
+    ensure!(live.exists(), "{} does not exist: there is no call log to compare with", live.display());
+    ensure!(!copy.exists(), "{} exists already", copy.display());
+    Store::copy(live, copy).await?;
+    let mut store = Store::open(copy).await?;
+    let offsets = store.offsets().await?;
+    store.close().await?;
+    let calls: Vec<&str> = call_topics().iter().map(|t| t.name).collect();
+    let read = offsets.into_iter().filter(|((topic, _), _)| calls.contains(&topic.as_str()));
+    Ok(read.map(|((topic, partition), end)| (topic, partition, end)).collect())
+}
+
+/// Rebuilds the call log from everything that the topics hold now. `into` must not exist.
+pub async fn replay(log: Arc<dyn EventLog>, into: &Path, progress: impl FnMut(Progress)) -> anyhow::Result<Report> {
+    let ends = ends(&*log).await?;
+    replay_to(log, into, ends, progress).await
+}
+
+/// Rebuilds the call log from the topics up to `ends`. `into` must not exist.
+pub async fn replay_to(
+    log: Arc<dyn EventLog>,
+    into: &Path,
+    ends: Positions,
+    mut progress: impl FnMut(Progress),
+) -> anyhow::Result<Report> {
     ensure!(!into.exists(), "{} exists already: a replay writes into a new file", into.display());
     if let Some(folder) = into.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let ends: HashMap<(String, i32), i64> =
-        ends(&*log).await?.into_iter().map(|(topic, partition, end)| ((topic, partition), end)).collect();
+        ends.into_iter().map(|(topic, partition, end)| ((topic, partition), end)).collect();
     let mut begins = HashMap::new();
     for topic in call_topics() {
         for (partition, bounds) in log.bounds(topic).await?.iter().enumerate() {

@@ -102,6 +102,14 @@ impl Store {
             .await
     }
 
+    /// A consistent copy of a call log that may be in use.
+    pub async fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+        let mut conn = Store::reader(from).await?;
+        sqlx::query("VACUUM INTO ?").bind(to.to_string_lossy().into_owned()).execute(&mut conn).await?;
+        conn.close().await?;
+        Ok(())
+    }
+
     pub async fn states(&mut self, ids: &[CallId]) -> Result<HashMap<CallId, Stored>, StoreError> {
         let mut out = HashMap::with_capacity(ids.len());
         for part in ids.chunks(2000) {
