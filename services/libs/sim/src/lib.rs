@@ -9,5 +9,6 @@ pub mod ledger;
 pub mod oracle;
 pub mod rng;
 pub mod sip;
+pub mod switch;
 mod task;
 pub mod timers;
