@@ -69,7 +69,8 @@ pub fn serve(
     listen(&join(setting, "bind"), config.bind, "admin", life, app)
 }
 
-/// Serves a finished router as a critical task until shutdown. The api uses it too.
+/// Serves a finished router as a critical task until shutdown; handlers can ask for `ConnectInfo<SocketAddr>`. The api uses it
+/// too.
 pub fn listen(
     setting: &str,
     bind: SocketAddr,
@@ -82,6 +83,7 @@ pub fn listen(
     tracing::info!(%addr, setting, "listening");
     life.spawn(task, TaskOptions::critical(), move |task| async move {
         let shutdown = task.shutdown();
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
         Ok(axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await?)
     });
     Ok(addr)
