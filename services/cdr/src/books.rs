@@ -18,7 +18,7 @@ use crate::core::call::derive;
 use crate::core::fact::Fact;
 use crate::core::reconcile::OpenCall;
 use crate::core::row::{CallRow, LegRow};
-use crate::core::state::CallState;
+use crate::core::state::{CallState, Joined};
 use crate::error::StoreError;
 
 /// Text of facts held for open calls. Beyond it calls are forgotten, oldest touch first, and read back when they speak again.
@@ -158,8 +158,9 @@ impl Books {
         for (call, fact) in facts {
             let cached = self.cache.get_mut(&call).expect("loaded above, or made there");
             let before = cached.state.bytes();
-            if cached.state.join(&fact)? {
-                applied.facts += 1;
+            let joined = cached.state.join(&fact)?;
+            applied.facts += u64::from(joined == Joined::New);
+            if joined != Joined::Known {
                 changed_ids.insert(call);
             }
             self.bytes = self.bytes + cached.state.bytes() - before;

@@ -16,6 +16,17 @@ pub const LIMIT: usize = 1024;
 
 type Key = (bool, Box<str>);
 
+/// What a join did to the set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// A fact that was not known.
+    New,
+    /// Another copy of a known fact, and the one that is kept from now on.
+    Replaced,
+    /// Nothing.
+    Known,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallState {
     facts: BTreeMap<Key, Box<str>>,
@@ -23,25 +34,25 @@ pub struct CallState {
 }
 
 impl CallState {
-    /// Joins one fact. True when the set changed.
-    pub fn join(&mut self, fact: &Fact) -> Result<bool, StateError> {
+    /// Joins one fact.
+    pub fn join(&mut self, fact: &Fact) -> Result<Joined, StateError> {
         let text: Box<str> = serde_json::to_string(fact)?.into();
         Ok(self.join_text((fact.is_detail(), fact.id.clone()), text))
     }
 
-    fn join_text(&mut self, key: Key, text: Box<str>) -> bool {
+    fn join_text(&mut self, key: Key, text: Box<str>) -> Joined {
         match self.facts.get_mut(&key) {
-            Some(known) if *known <= text => false,
+            Some(known) if *known <= text => Joined::Known,
             Some(known) => {
                 self.bytes = self.bytes - known.len() + text.len();
                 *known = text;
-                true
+                Joined::Replaced
             }
             None => {
                 if self.facts.len() >= LIMIT {
-                    let Some((last, _)) = self.facts.last_key_value() else { return false };
+                    let Some((last, _)) = self.facts.last_key_value() else { return Joined::Known };
                     if *last < key {
-                        return false;
+                        return Joined::Known;
                     }
                     if let Some((_, gone)) = self.facts.pop_last() {
                         self.bytes -= gone.len();
@@ -49,7 +60,7 @@ impl CallState {
                 }
                 self.bytes += text.len();
                 self.facts.insert(key, text);
-                true
+                Joined::New
             }
         }
     }
