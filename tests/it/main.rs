@@ -1,6 +1,7 @@
 //! One test binary, a module per behaviour. What a machine lacks is said as `SKIPPED: …`, never passed over in silence.
 
 mod architecture;
+mod benchmarks;
 mod demo;
 mod refusals;
 mod standalone;

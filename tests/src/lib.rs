@@ -20,25 +20,26 @@ pub fn root() -> PathBuf {
 /// The `trunkline` binary, built from the sources as they stand. Built once per test process.
 pub fn binary() -> anyhow::Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT.get_or_init(|| build().map_err(|e| format!("{e:#}"))).clone().map_err(anyhow::Error::msg)
+    BUILT.get_or_init(|| build("trunkline").map_err(|e| format!("{e:#}"))).clone().map_err(anyhow::Error::msg)
 }
 
-fn build() -> anyhow::Result<PathBuf> {
+/// Builds the binary of a package in this test's own profile and says where it is.
+pub fn build(package: &str) -> anyhow::Result<PathBuf> {
     let exe = std::env::current_exe().context("where this test's executable is")?;
     let profile = exe
         .ancestors()
         .find(|p| p.file_name().is_some_and(|n| n == "debug" || n == "release"))
         .context("the test's executable is not below a debug or release folder of target")?;
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "-p", "trunkline", "--quiet"]).current_dir(root());
+    build.args(["build", "-p", package, "--quiet"]).current_dir(root());
     if profile.ends_with("release") {
         build.arg("--release");
     }
-    let status = build.status().context("cargo build -p trunkline")?;
+    let status = build.status().with_context(|| format!("cargo build -p {package}"))?;
     if !status.success() {
-        bail!("trunkline does not build: {status}");
+        bail!("{package} does not build: {status}");
     }
-    Ok(profile.join(format!("trunkline{}", std::env::consts::EXE_SUFFIX)))
+    Ok(profile.join(format!("{package}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// What a finished process said.

@@ -1,2 +1,44 @@
-//! trunkline
-fn main() {}
+//! The one binary: picks the allocator, reads the command line, and turns the outcome into an exit code.
+
+mod check;
+mod cli;
+mod demo;
+mod ladder;
+mod platform;
+mod records;
+mod replay;
+mod runtimes;
+mod service;
+mod settings;
+mod standalone;
+mod story;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args),
+        Command::Standalone(args) => standalone::run(&args),
+        Command::Edge(args) => service::run("edge", &args),
+        Command::Engine(args) => service::run("engine", &args),
+        Command::Cdr(args) => service::run("cdr", &args),
+        Command::Analytics(args) => service::run("analytics", &args),
+        Command::Fraud(args) => service::run("fraud", &args),
+        Command::Capacity(args) => service::run("capacity", &args),
+        Command::Api(args) => service::run("api", &args),
+        Command::Check(args) => check::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Call(args) => story::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("trunkline: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,139 @@
+//! The command line. Every command has `--help` with an example.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+#[derive(Debug, Parser)]
+#[command(name = "trunkline", version, about = "An event-streaming voice platform for FreeSWITCH behind a SIP edge", propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show calls flow: simulated carriers and switches, every service, an attack, a dead node and a rebuild, in one process
+    #[command(after_help = "Example: trunkline demo --calls 2000 --rate 100 --exit --json")]
+    Demo(DemoArgs),
+    /// All services in one process on embedded stores
+    #[command(after_help = "Example: trunkline standalone --config infra/config/standalone.toml")]
+    Standalone(ConfigArgs),
+    /// The SIP edge alone (needs Kafka: services in separate processes meet in its topics)
+    #[command(after_help = "Example: trunkline edge --config infra/config/edge.toml")]
+    Edge(ConfigArgs),
+    /// The engine alone: drives FreeSWITCH over ESL
+    #[command(after_help = "Example: trunkline engine --config infra/config/engine.toml")]
+    Engine(ConfigArgs),
+    /// Call records alone
+    #[command(after_help = "Example: trunkline cdr --config infra/config/cdr.toml")]
+    Cdr(ConfigArgs),
+    /// Analytics alone
+    #[command(after_help = "Example: trunkline analytics --config infra/config/analytics.toml")]
+    Analytics(ConfigArgs),
+    /// Fraud rules alone
+    #[command(after_help = "Example: trunkline fraud --config infra/config/fraud.toml")]
+    Fraud(ConfigArgs),
+    /// Node weights from load alone
+    #[command(after_help = "Example: trunkline capacity --config infra/config/capacity.toml")]
+    Capacity(ConfigArgs),
+    /// The api and its page alone
+    #[command(after_help = "Example: trunkline api --config infra/config/api.toml")]
+    Api(ConfigArgs),
+    /// Read the settings as a service would and say everything that is wrong with them
+    #[command(after_help = "Example: trunkline check --config infra/config/standalone.toml")]
+    Check(ConfigArgs),
+    /// Rebuild all call records from the topics into a new file
+    #[command(after_help = "Example: trunkline replay --into rebuilt.sqlite --compare")]
+    Replay(ReplayArgs),
+    /// One call as a ladder: who said what to whom, and when
+    #[command(after_help = "Example: trunkline call 019ab3c4-d5e6-7f80-9a1b-2c3d4e5f6071")]
+    Call(CallArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// Settings file; TRUNKLINE__SECTION__KEY in the environment wins over it
+    #[arg(long, default_value = "./trunkline.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print the settings as they came out, secrets masked, and stop
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Offer this many ordinary calls, then rebuild the records and judge (default: until stopped)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub calls: Option<u64>,
+    /// New calls per second
+    #[arg(long, value_name = "R", default_value_t = 20.0, value_parser = rate)]
+    pub rate: f64,
+    /// The same seed offers the same calls
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// Mean seconds that an answered call is held by its caller
+    #[arg(long, value_name = "SECONDS", default_value_t = 4.0, value_parser = hold)]
+    pub hold: f64,
+    /// Stop when the calls are judged, instead of leaving the page up
+    #[arg(long)]
+    pub exit: bool,
+    /// Standard output holds JSON only; its last line is the result
+    #[arg(long)]
+    pub json: bool,
+    /// Spoil about 1 % of the calls on purpose; the oracle must find it and the exit code must be 1
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub sabotage: Option<Sabotage>,
+    /// Where the page and the api listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub listen: std::net::SocketAddr,
+    /// Print the settings that the demo runs its services with, secrets masked, and stop
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sabotage {
+    /// Lose all events of a call, of both witnesses, before they are published
+    Drop,
+    /// Write a second record of a call straight into the call log
+    Double,
+    /// Publish calls that never were
+    Phantom,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The new call log; must not exist yet (default: a temporary file, removed afterwards)
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
+    /// Compare with the present call log: print both SHA-256 and exit 1 when they differ
+    #[arg(long)]
+    pub compare: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CallArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The call's id, or a SIP Call-ID of one of its legs
+    pub id: String,
+    /// Show phone numbers whole
+    #[arg(long)]
+    pub numbers: bool,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    in_range(text, 0.1, 2000.0, "calls per second")
+}
+
+fn hold(text: &str) -> Result<f64, String> {
+    in_range(text, 0.1, 3600.0, "seconds")
+}
+
+fn in_range(text: &str, low: f64, high: f64, unit: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("a number of {unit} from {low} to {high}"))?;
+    if (low..=high).contains(&value) { Ok(value) } else { Err(format!("a number of {unit} from {low} to {high}")) }
+}

@@ -1,0 +1,178 @@
+//! The world around the platform: simulated FreeSWITCH nodes and carriers, and the settings that make the services meet them.
+//!
+//! Nodes and carriers bind first, so that the settings can name their real ports; once the edge is bound, each is told where
+//! the edge is.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kit::Secret;
+use sim::carrier::{Carrier, CarrierConfig, CarrierHandle, Generator, Hold, TrunkCaller};
+use sim::ledger::Ledger;
+use sim::sip::Credentials;
+use sim::switch::{Switch, SwitchConfig, SwitchHandle};
+
+use crate::settings::Settings;
+
+pub const NODES: [&str; 3] = ["fs-1", "fs-2", "fs-3"];
+/// Trunks that ordinary calls come from.
+pub const ORDINARY: [&str; 2] = ["north", "south"];
+/// A customer's PBX whose password leaked: the attack comes from here.
+pub const COMPROMISED: &str = "west";
+/// Where calls out of the nodes go.
+pub const OUTBOUND: &str = "transit";
+/// Anybody on this machine: the SIPp line.
+pub const VISITOR: &str = "visitor";
+pub const ATTACKER: &str = "+4969900100";
+
+const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
+const AUTH_PASSWORD: &str = "Example-trunk-1";
+/// A caller that waits for a dead node to hang up must not hold up a short run.
+const FAR_PATIENCE: Duration = Duration::from_secs(12);
+
+pub struct World {
+    pub nodes: Vec<Arc<SwitchHandle>>,
+    pub ordinary: Vec<CarrierHandle>,
+    pub compromised: CarrierHandle,
+    pub transit: CarrierHandle,
+    pub ledger: Ledger,
+}
+
+impl World {
+    pub async fn start(seed: u64) -> anyhow::Result<World> {
+        let anywhere = SocketAddr::from((LOOPBACK, 0));
+        let mut nodes = Vec::new();
+        for (at, id) in NODES.into_iter().enumerate() {
+            let config = SwitchConfig {
+                id: id.to_owned(),
+                esl_password: esl_password(seed),
+                auth_password: AUTH_PASSWORD.to_owned(),
+                seed: seed.wrapping_mul(31).wrapping_add(at as u64),
+                max_sessions: 5000,
+                ..SwitchConfig::default()
+            };
+            nodes.push(Arc::new(Switch::start(config).await.with_context(|| format!("simulated node {id}"))?));
+        }
+        let ledger = Ledger::new();
+        let carrier = |id: &str| {
+            let mut config = CarrierConfig::new(id, anywhere, anywhere, seed, ledger.clone());
+            config.credentials = Some(credentials(id));
+            Carrier::start(config).with_context(|| format!("simulated carrier {id}"))
+        };
+        Ok(World {
+            nodes,
+            ordinary: ORDINARY.iter().map(|id| carrier(id)).collect::<anyhow::Result<_>>()?,
+            compromised: carrier(COMPROMISED)?,
+            transit: carrier(OUTBOUND)?,
+            ledger,
+        })
+    }
+
+    /// Tells everybody where the edge listens.
+    pub async fn connect(&self, trunk_side: SocketAddr, node_side: SocketAddr) -> anyhow::Result<()> {
+        for carrier in self.ordinary.iter().chain([&self.compromised, &self.transit]) {
+            carrier.set_edge(trunk_side).await?;
+        }
+        for node in &self.nodes {
+            node.set_gateway(node_side).await;
+        }
+        Ok(())
+    }
+
+    /// The calls of a run: the same for the same seed.
+    #[must_use]
+    pub fn traffic(&self, seed: u64, rate: f64, hold: f64) -> Generator {
+        let trunks = ORDINARY.map(|id| TrunkCaller { id: id.to_owned(), credentials: Some(credentials(id)) });
+        let mut generator = Generator::new(seed, rate, trunks.to_vec());
+        let mean = Duration::from_secs_f64(hold);
+        generator.hold = Hold { mean, max: mean.mul_f64(8.0).max(Duration::from_secs(2)), ..Hold::default() };
+        generator.far_patience = FAR_PATIENCE.max(mean);
+        generator
+    }
+
+    /// The settings under which the services meet this world; all else stays at its default.
+    #[must_use]
+    pub fn settings(&self, folder: &Path, seed: u64, listen: SocketAddr) -> Settings {
+        let mut settings = Settings { data_dir: folder.to_path_buf(), run_dir: folder.join("run"), ..Settings::default() };
+        let anywhere = SocketAddr::from((LOOPBACK, 0));
+        settings.drain_s = 15;
+        settings.admin.bind = anywhere;
+        settings.api.bind = listen;
+
+        let edge = &mut settings.edge;
+        for listener in &mut edge.listeners {
+            listener.bind = anywhere;
+        }
+        for carrier in self.ordinary.iter().chain([&self.compromised]) {
+            edge.trunks.push(trunk(carrier.id(), carrier.addr(), None));
+        }
+        edge.trunks.push(trunk(OUTBOUND, self.transit.addr(), Some(self.transit.addr())));
+        edge.trunks.push(edge::TrunkConfig {
+            sources: vec![edge::Source::Net { ip: LOOPBACK.into(), bits: 32 }],
+            ..trunk(VISITOR, anywhere, None)
+        });
+        for node in &self.nodes {
+            edge.nodes.push(edge::NodeConfig {
+                id: node.id(),
+                address: node.sip_addr(),
+                pool: "inbound".to_owned(),
+                weight: 1.0,
+                sources: Vec::new(),
+            });
+        }
+        edge.routes.push(edge::RouteConfig { prefix: String::new(), trunks: vec![OUTBOUND.to_owned()] });
+
+        settings.engine.nodes = self
+            .nodes
+            .iter()
+            .map(|node| engine::NodeConfig {
+                id: node.id(),
+                address: node.esl_addr().to_string(),
+                password: Secret::new(esl_password(seed)),
+            })
+            .collect();
+        settings.engine.agent_number = "+49221558001".to_owned();
+        settings.fraud.velocity.mode = fraud::Mode::Enforce;
+        settings
+    }
+
+    /// Calls that carriers still hold, placed and received.
+    pub async fn open(&self) -> usize {
+        let mut open = 0;
+        for carrier in self.ordinary.iter().chain([&self.compromised, &self.transit]) {
+            open += carrier.open().await.map_or(0, |o| o.placed + o.received);
+        }
+        open
+    }
+
+    pub async fn hang_up_all(&self) {
+        for carrier in self.ordinary.iter().chain([&self.compromised, &self.transit]) {
+            // A carrier that is gone has nothing to hang up.
+            let _ = carrier.hang_up_all().await;
+        }
+    }
+}
+
+fn trunk(id: &str, source: SocketAddr, address: Option<SocketAddr>) -> edge::TrunkConfig {
+    edge::TrunkConfig {
+        id: id.to_owned(),
+        sources: vec![edge::Source::Port(source)],
+        address,
+        pool: "inbound".to_owned(),
+        cps: 0.0,
+        account: None,
+        emergency: None,
+    }
+}
+
+fn credentials(id: &str) -> Credentials {
+    Credentials { username: id.to_owned(), password: AUTH_PASSWORD.to_owned() }
+}
+
+/// Different in every run, so that two demos at once cannot command each other's nodes.
+fn esl_password(seed: u64) -> String {
+    format!("Example-esl-{seed}-{}", std::process::id())
+}

@@ -1,0 +1,175 @@
+//! The composition root: which services run in this process, each with its own instance, publisher and part of the lifecycle.
+//!
+//! `standalone`, `demo` and the single services all start services through here, so none of them is wired in two ways.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kit::{Host, Lifecycle, Metrics, Service};
+use parking_lot::Mutex;
+use schemas::all_topics;
+use stream::{Client, EventLog, Filter, Publisher, PublisherConfig};
+
+use crate::runtimes::Place;
+use crate::settings::Settings;
+
+
+/// How long the publishers may take to hand over what they still hold.
+const FLUSH: Duration = Duration::from_secs(10);
+
+/// What all services of this process share.
+pub struct Base {
+    pub settings: Settings,
+    pub host: Host,
+    pub log: Arc<dyn EventLog>,
+    pub filter: Option<Filter>,
+    publishers: Mutex<Vec<Publisher>>,
+}
+
+impl Base {
+    pub fn new(settings: Settings, host: Host, log: Arc<dyn EventLog>, filter: Option<Filter>) -> Base {
+        Base { settings, host, log, filter, publishers: Mutex::new(Vec::new()) }
+    }
+
+    /// Creates missing topics and refuses ones that differ.
+    pub async fn ensure_topics(&self) -> anyhow::Result<()> {
+        self.log.ensure_topics(all_topics()).await.context("topics")
+    }
+
+    /// What a service is given: its instance, its part of the lifecycle, and a client whose events carry its name.
+    pub fn open(&self, name: &'static str) -> anyhow::Result<(Service, Client)> {
+        let service = Service::open(name, &self.host)?;
+        let publisher = Publisher::start(
+            Arc::clone(&self.log),
+            PublisherConfig {
+                filter: self.filter.clone(),
+                ..PublisherConfig::new(service.instance.producer(), service.instance.epoch, Arc::clone(&service.clock))
+            },
+        );
+        self.publishers.lock().push(publisher.clone());
+        Ok((service, Client { log: Arc::clone(&self.log), publisher }))
+    }
+
+    /// Hands over what every publisher still holds. Gives what had to be abandoned.
+    pub async fn flush(&self) -> Vec<String> {
+        let publishers = self.publishers.lock().clone();
+        let mut abandoned = Vec::new();
+        for publisher in publishers {
+            if let Err(error) = publisher.flush(FLUSH).await {
+                abandoned.push(format!("{}: {error}", publisher.producer()));
+            }
+        }
+        abandoned
+    }
+
+    /// Events accepted but not yet in the log, over all services.
+    pub fn queued(&self) -> u64 {
+        self.publishers.lock().iter().map(|p| p.stats().queued_events).sum()
+    }
+}
+
+/// Every service, running. The call records are apart: they can be stopped and started alone.
+pub struct Platform {
+    pub base: Arc<Base>,
+    pub downstream: Place,
+    pub edge: edge::Running,
+    pub engine: engine::Running,
+    pub fraud: fraud::Running,
+    pub api: api::Running,
+    /// Publishes under the edge's name what no edge ever saw; only the demo's sabotage uses it.
+    pub saboteur: Publisher,
+}
+
+impl Platform {
+    /// Starts all services: consumers first, so that nothing waits for them, then the call path.
+    pub async fn start(base: Arc<Base>, downstream: &Place) -> anyhow::Result<(Platform, CdrSlot)> {
+        base.ensure_topics().await?;
+        let settings = &base.settings;
+        let mut cdr = CdrSlot { base: Arc::clone(&base), downstream: downstream.clone(), running: None };
+        cdr.start().await?;
+        let (service, client) = base.open("analytics")?;
+        downstream.start(analytics::run(settings.analytics.clone(), service, client)).await.context("analytics")?;
+        let (service, client) = base.open("capacity")?;
+        downstream.start(capacity::run(settings.capacity.clone(), service, client)).await.context("capacity")?;
+        let (service, client) = base.open("fraud")?;
+        let fraud = downstream.start(fraud::run(settings.fraud.clone(), service, client)).await.context("fraud")?;
+        let (service, client) = base.open("engine")?;
+        let engine = engine::run(settings.engine.clone(), service, client).await.context("engine")?;
+        let (service, client) = base.open("edge")?;
+        let saboteur = client.publisher.clone();
+        let edge = edge::run(settings.edge.clone(), service, client).await.context("edge")?;
+        let (service, client) = base.open("api")?;
+        let api = downstream.start(api::run(settings.api.clone(), service, client)).await.context("api")?;
+        let downstream = downstream.clone();
+        Ok((Platform { base, downstream, edge, engine, fraud, api, saboteur }, cdr))
+    }
+}
+
+/// The call records: running, or stopped while their events wait in the topics.
+pub struct CdrSlot {
+    base: Arc<Base>,
+    downstream: Place,
+    running: Option<(cdr::Running, Lifecycle)>,
+}
+
+impl CdrSlot {
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        if self.running.is_none() {
+            let (service, client) = self.base.open("cdr")?;
+            let life = service.life.clone();
+            let config = self.base.settings.cdr.clone();
+            let running = self.downstream.start(cdr::run(config, service, client)).await.context("cdr")?;
+            self.running = Some((running, life));
+        }
+        Ok(())
+    }
+
+    pub async fn stop(&mut self) {
+        if let Some((running, life)) = self.running.take() {
+            drop(running);
+            let outcome = life.stop().await;
+            if !outcome.is_clean() {
+                tracing::warn!(abandoned = ?outcome.abandoned, failed = ?outcome.failed, "the call records did not stop cleanly");
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// The call log's file while the service runs.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        self.running.as_ref().map(|(running, _)| running.path.clone())
+    }
+
+    #[must_use]
+    pub fn lag_us(&self) -> u64 {
+        self.running.as_ref().map_or(0, |(running, _)| running.stats.lag_us())
+    }
+
+    pub async fn wait_caught_up(&self, deadline: Duration) -> anyhow::Result<()> {
+        match &self.running {
+            Some((running, _)) => running.wait_caught_up(deadline).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// The parts of a process that exist before any service.
+pub fn host(settings: &Settings, life: kit::Lifecycle, keys: domain::identity::Keyring) -> Host {
+    let metrics = Metrics::new();
+    life.register(&metrics);
+    Host {
+        life,
+        metrics,
+        clock: Arc::new(kit::clock::SystemClock),
+        data_dir: settings.data_dir.clone(),
+        run_dir: settings.run_dir(),
+        keys: Arc::new(keys),
+    }
+}

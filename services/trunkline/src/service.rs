@@ -1,0 +1,74 @@
+//! One service alone in a process. Services in separate processes meet in Kafka; there is no other way for them to meet.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use kit::{AdminConfig, Lifecycle};
+
+use crate::cli::ConfigArgs;
+use crate::platform::{self, Base};
+use crate::settings::Settings;
+use crate::standalone::exit_code;
+
+/// The admin port of each service when it runs alone.
+const ADMIN_PORTS: [(&str, u16); 7] = [
+    ("edge", 9601),
+    ("engine", 9602),
+    ("cdr", 9603),
+    ("analytics", 9604),
+    ("fraud", 9605),
+    ("capacity", 9606),
+    ("api", 9607),
+];
+
+pub fn run(name: &'static str, args: &ConfigArgs) -> anyhow::Result<ExitCode> {
+    let mut settings = Settings::load(&args.config)?;
+    if settings.admin == AdminConfig::default() {
+        let port = ADMIN_PORTS.iter().find(|(service, _)| *service == name).map_or(9600, |(_, port)| *port);
+        settings.admin.bind.set_port(port);
+    }
+    if args.print_config {
+        print!("{}", kit::settings::print(&settings));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if settings.stream.adapter == stream::Adapter::Embedded {
+        bail!(
+            "stream.adapter = \"embedded\" serves one process only: set stream.adapter = \"kafka\" and stream.kafka.bootstrap \
+             to run `{name}` alone, or use `trunkline standalone`"
+        );
+    }
+    kit::telemetry::init(&settings.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let keys = kit::keys::load(&settings.keys_dir())?;
+        let life = Lifecycle::new(Duration::from_secs(settings.drain_s));
+        let log = stream::open(&settings.stream, &settings.data_dir).context("the event log")?;
+        let host = platform::host(&settings, life.clone(), keys);
+        let base = Arc::new(Base::new(settings, host, log, None));
+        life.set_ready("service", false);
+        kit::admin::serve(&base.settings.admin, "admin", &life, &base.host.metrics, axum::Router::new())?;
+        base.ensure_topics().await?;
+        start(name, &base).await.with_context(|| name.to_owned())?;
+        life.set_ready("service", true);
+        let outcome = life.run_until_signal().await;
+        let left = base.flush().await;
+        Ok(exit_code(&outcome, &left))
+    })
+}
+
+async fn start(name: &'static str, base: &Base) -> anyhow::Result<()> {
+    let (service, client) = base.open(name)?;
+    let settings = &base.settings;
+    match name {
+        "edge" => edge::run(settings.edge.clone(), service, client).await.map(drop),
+        "engine" => engine::run(settings.engine.clone(), service, client).await.map(drop),
+        "cdr" => cdr::run(settings.cdr.clone(), service, client).await.map(drop),
+        "analytics" => analytics::run(settings.analytics.clone(), service, client).await.map(drop),
+        "fraud" => fraud::run(settings.fraud.clone(), service, client).await.map(drop),
+        "capacity" => capacity::run(settings.capacity.clone(), service, client).await.map(drop),
+        "api" => api::run(settings.api.clone(), service, client).await.map(drop),
+        other => bail!("no service is called {other}"),
+    }
+}

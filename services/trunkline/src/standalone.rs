@@ -1,0 +1,47 @@
+//! `trunkline standalone`: every service in one process on embedded stores.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kit::Lifecycle;
+
+use crate::cli::ConfigArgs;
+use crate::platform::{self, Base, Platform};
+use crate::runtimes::Runtimes;
+use crate::settings::Settings;
+
+pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(&args.config)?;
+    if args.print_config {
+        print!("{}", kit::settings::print(&settings));
+        return Ok(ExitCode::SUCCESS);
+    }
+    kit::telemetry::init(&settings.log)?;
+    let runtimes = Runtimes::new()?;
+    let downstream = runtimes.downstream();
+    runtimes.block_on(async {
+        let keys = kit::keys::ensure(&settings.keys_dir())?;
+        let life = Lifecycle::isolating(Duration::from_secs(settings.drain_s));
+        let log = stream::open(&settings.stream, &settings.data_dir).context("the event log")?;
+        let host = platform::host(&settings, life.clone(), keys);
+        let base = Arc::new(Base::new(settings, host, log, None));
+        life.set_ready("platform", false);
+        kit::admin::serve(&base.settings.admin, "admin", &life, &base.host.metrics, axum::Router::new())?;
+        let (platform, _cdr) = Platform::start(Arc::clone(&base), &downstream).await?;
+        life.set_ready("platform", true);
+        tracing::info!(page = %format!("http://{}/", platform.api.addr), "all services run");
+        let outcome = life.run_until_signal().await;
+        let left = base.flush().await;
+        Ok(exit_code(&outcome, &left))
+    })
+}
+
+/// Zero only when nothing was abandoned, nothing failed and every accepted event is in the log.
+pub fn exit_code(outcome: &kit::Outcome, left: &[String]) -> ExitCode {
+    for what in left {
+        tracing::error!(what, "events were not handed over to the log");
+    }
+    if left.is_empty() { outcome.exit_code() } else { ExitCode::FAILURE }
+}
