@@ -11,6 +11,7 @@ mod config;
 mod error;
 pub mod ledger;
 mod log;
+pub mod metrics;
 mod publisher;
 mod pump;
 mod record;

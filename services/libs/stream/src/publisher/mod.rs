@@ -292,22 +292,11 @@ impl Publisher {
     }
 
     pub fn stats(&self) -> PublisherStats {
-        let shared = &*self.shared;
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let now = shared.config.clock.now().mono_us;
-        let waiting = shared.waiting.lock();
-        let oldest = waiting.in_flight.first().map(|s| s.accepted_us).or(waiting.queue.oldest().map(|i| i.accepted_us));
-        PublisherStats {
-            accepted: get(&shared.counters.accepted),
-            delivered: get(&shared.counters.delivered),
-            shed: std::array::from_fn(|at| get(&shared.counters.shed[at])),
-            unfit: get(&shared.counters.unfit),
-            refused: get(&shared.counters.refused),
-            queued_events: (waiting.queue.events() + waiting.in_flight.len()) as u64,
-            queued_bytes: waiting.queue.bytes() as u64,
-            oldest_us: oldest.map_or(0, |at| now.saturating_sub(at)),
-            errors: get(&shared.counters.errors),
-        }
+        self.shared.stats()
+    }
+
+    pub(crate) fn stats_reader(&self) -> StatsReader {
+        StatsReader(self.shared.clone())
     }
 
     /// Every number that was given and will not arrive, as ranges; the oldest few thousand ranges are dropped from this list first.
@@ -345,7 +334,38 @@ impl Publisher {
     }
 }
 
+/// Reads a publisher's figures without keeping its thread alive.
+pub(crate) struct StatsReader(Arc<Shared>);
+
+impl StatsReader {
+    pub fn stats(&self) -> PublisherStats {
+        self.0.stats()
+    }
+
+    pub fn producer(&self) -> &str {
+        &self.0.config.producer
+    }
+}
+
 impl Shared {
+    fn stats(&self) -> PublisherStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let now = self.config.clock.now().mono_us;
+        let waiting = self.waiting.lock();
+        let oldest = waiting.in_flight.first().map(|s| s.accepted_us).or(waiting.queue.oldest().map(|i| i.accepted_us));
+        PublisherStats {
+            accepted: get(&self.counters.accepted),
+            delivered: get(&self.counters.delivered),
+            shed: std::array::from_fn(|at| get(&self.counters.shed[at])),
+            unfit: get(&self.counters.unfit),
+            refused: get(&self.counters.refused),
+            queued_events: (waiting.queue.events() + waiting.in_flight.len()) as u64,
+            queued_bytes: waiting.queue.bytes() as u64,
+            oldest_us: oldest.map_or(0, |at| now.saturating_sub(at)),
+            errors: get(&self.counters.errors),
+        }
+    }
+
     fn line(&self, topic: &'static TopicSpec) -> Arc<[Mutex<i64>]> {
         if let Some(line) = self.lines.read().get(topic.name) {
             return line.clone();

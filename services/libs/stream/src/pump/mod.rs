@@ -348,6 +348,10 @@ impl<B: Fn() + Send> Turn<'_, B> {
         let mut alive = true;
         while alive && Instant::now() < until {
             (self.beat)();
+            if Instant::now() >= self.next_lag {
+                // Who waits falls behind: show it.
+                self.measure_lag().await;
+            }
             let slice = KEEP_ALIVE_EVERY.min(until.saturating_duration_since(Instant::now()));
             tokio::select! {
                 biased;
@@ -405,20 +409,11 @@ impl<B: Fn() + Send> Turn<'_, B> {
     }
 
     async fn look_at_lag<H: Handler>(&mut self, handler: &mut H) {
-        let caught_up = self.pump.stats.caught_up();
         if Instant::now() < self.next_lag {
             return;
         }
-        self.next_lag = Instant::now() + if caught_up { LAG_EVERY } else { LAG_EVERY_AT_START };
-        let lag = match self.source.lag().await {
-            Ok(lag) => lag,
-            Err(error) => {
-                tracing::debug!(pump = self.pump.config.name, %error, "the lag is unknown for now");
-                return;
-            }
-        };
-        self.pump.stats.set_lag_events(lag.iter().map(Lag::events).sum());
-        self.pump.stats.set_lag_us(self.oldest_us(&lag));
+        let caught_up = self.pump.stats.caught_up();
+        let Some(lag) = self.measure_lag().await else { return };
         // Without an assignment (a group that still gathers) nothing is known yet.
         if caught_up || lag.is_empty() {
             return;
@@ -430,6 +425,22 @@ impl<B: Fn() + Send> Turn<'_, B> {
             self.targets = None;
             self.pump.stats.set_caught_up();
             handler.caught_up();
+        }
+    }
+
+    async fn measure_lag(&mut self) -> Option<Vec<Lag>> {
+        let every = if self.pump.stats.caught_up() { LAG_EVERY } else { LAG_EVERY_AT_START };
+        self.next_lag = Instant::now() + every;
+        match self.source.lag().await {
+            Ok(lag) => {
+                self.pump.stats.set_lag_events(lag.iter().map(Lag::events).sum());
+                self.pump.stats.set_lag_us(self.oldest_us(&lag));
+                Some(lag)
+            }
+            Err(error) => {
+                tracing::debug!(pump = self.pump.config.name, %error, "the lag is unknown for now");
+                None
+            }
         }
     }
 

@@ -163,9 +163,7 @@ impl Cursor {
                 let end = block_end.max(from + self.need as u64).min(segment.len);
                 return Some((segment.file.clone(), from, end));
             }
-            if segments.peek().is_none() {
-                return None;
-            }
+            segments.peek()?;
             // Step on in the next turn.
             self.segment = id + 1;
             self.pos = FIRST_FRAME;

@@ -79,6 +79,8 @@ pub struct EmbeddedStats {
     pub dropped_segments: u64,
     /// Records that readers wanted and that retention or damage had taken.
     pub skipped: u64,
+    /// Ranges of bytes that could not be read.
+    pub damaged_ranges: u64,
 }
 
 pub struct EmbeddedLog {
@@ -156,6 +158,7 @@ impl EmbeddedLog {
             total_bytes,
             dropped_segments: counters.dropped_segments.load(Ordering::Relaxed),
             skipped: counters.skipped.load(Ordering::Relaxed),
+            damaged_ranges: self.shared.damage().len() as u64,
         }
     }
 

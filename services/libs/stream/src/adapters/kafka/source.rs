@@ -18,7 +18,8 @@ use crate::{Commit, Headers, Lag, LogError, Record, Source, Start, Subscription,
 
 pub struct KafkaSource {
     config: Arc<KafkaConfig>,
-    consumer: Arc<StreamConsumer<Quiet>>,
+    /// `None` only while dropping.
+    consumer: Option<Arc<StreamConsumer<Quiet>>>,
     /// By the name on the broker.
     topics: Arc<HashMap<String, &'static TopicSpec>>,
     has_group: bool,
@@ -35,18 +36,18 @@ pub async fn subscribe(config: &Arc<KafkaConfig>, subscription: Subscription) ->
         subscription.topics.iter().map(|spec| (config.topic(spec), *spec)).collect();
     let source = KafkaSource {
         config: config.clone(),
-        consumer: Arc::new(consumer),
+        consumer: Some(Arc::new(consumer)),
         topics: Arc::new(topics),
         has_group: subscription.group.is_some(),
         paused: false,
     };
     if source.has_group && subscription.start == Start::Committed {
         let names: Vec<&str> = source.topics.keys().map(String::as_str).collect();
-        source.consumer.subscribe(&names).map_err(|e| failed("cannot subscribe", &e))?;
+        source.consumer().subscribe(&names).map_err(|e| failed("cannot subscribe", &e))?;
         return Ok(source);
     }
     let edge = if subscription.start == Start::End { Offset::End } else { Offset::Beginning };
-    let (consumer, topics) = (source.consumer.clone(), source.topics.clone());
+    let (consumer, topics) = (source.consumer(), source.topics.clone());
     blocking(move || {
         let mut list = TopicPartitionList::new();
         for (name, spec) in topics.iter() {
@@ -62,7 +63,21 @@ pub async fn subscribe(config: &Arc<KafkaConfig>, subscription: Subscription) ->
     Ok(source)
 }
 
+impl Drop for KafkaSource {
+    /// Leaving a group talks to the broker, which may be away: not on a task's thread.
+    fn drop(&mut self) {
+        let consumer = self.consumer.take();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(consumer));
+        }
+    }
+}
+
 impl KafkaSource {
+    fn consumer(&self) -> Arc<StreamConsumer<Quiet>> {
+        self.consumer.clone().expect("there is one until it is dropped")
+    }
+
     fn record(&self, message: &BorrowedMessage<'_>) -> Option<Record> {
         let topic = self.topics.get(message.topic()).copied()?;
         let headers = message.headers().map_or_else(Headers::new, |headers| {
@@ -80,11 +95,11 @@ impl KafkaSource {
     }
 
     fn set_paused(&self, paused: bool) -> Result<(), LogError> {
-        let list = self.consumer.assignment().map_err(|e| failed("cannot see the assignment", &e))?;
+        let list = self.consumer().assignment().map_err(|e| failed("cannot see the assignment", &e))?;
         if list.count() == 0 {
             return Ok(());
         }
-        let result = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        let result = if paused { self.consumer().pause(&list) } else { self.consumer().resume(&list) };
         result.map_err(|e| failed("cannot pause or resume", &e))
     }
 }
@@ -93,7 +108,8 @@ impl KafkaSource {
 impl Source for KafkaSource {
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Record>, LogError> {
         let mut out = Vec::new();
-        let mut stream = self.consumer.stream();
+        let consumer = self.consumer();
+        let mut stream = consumer.stream();
         // A dropped wait has taken no message; afterwards there is no await until the records are returned.
         let Ok(first) = tokio::time::timeout(wait, stream.next()).await else { return Ok(out) };
         let mut next = first;
@@ -118,7 +134,7 @@ impl Source for KafkaSource {
         if !self.has_group || done.is_empty() {
             return Ok(());
         }
-        let assigned = self.consumer.assignment().map_err(|e| failed("cannot see the assignment", &e))?;
+        let assigned = self.consumer().assignment().map_err(|e| failed("cannot see the assignment", &e))?;
         let mut list = TopicPartitionList::new();
         for commit in done {
             let name = self.config.topic(commit.topic);
@@ -131,12 +147,12 @@ impl Source for KafkaSource {
         if list.count() == 0 {
             return Ok(());
         }
-        let consumer = self.consumer.clone();
+        let consumer = self.consumer();
         blocking(move || consumer.commit(&list, CommitMode::Sync).map_err(|e| failed("cannot commit", &e))).await
     }
 
     async fn lag(&mut self) -> Result<Vec<Lag>, LogError> {
-        let (consumer, topics) = (self.consumer.clone(), self.topics.clone());
+        let (consumer, topics) = (self.consumer(), self.topics.clone());
         blocking(move || {
             let assigned = consumer.assignment().map_err(|e| failed("cannot see the assignment", &e))?;
             if assigned.count() == 0 {

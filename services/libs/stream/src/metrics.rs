@@ -1,0 +1,203 @@
+//! Metrics of publishers, pumps and the embedded log, read when they are scraped: nothing is counted twice.
+//!
+//! One registration per registry; then every publisher and pump of the service is added to it.
+
+use std::{fmt, sync::Arc};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+use schemas::Class;
+
+use crate::{EmbeddedLog, EmbeddedStats, PumpStats, SHED_ORDER, publisher::StatsReader};
+
+/// Adds parts to a registered set.
+#[derive(Clone, Default)]
+pub struct Meters(Arc<Mutex<Parts>>);
+
+#[derive(Default)]
+struct Parts {
+    publishers: Vec<StatsReader>,
+    pumps: Vec<(&'static str, Arc<PumpStats>)>,
+    logs: Vec<std::sync::Weak<EmbeddedLog>>,
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stream::metrics::Meters")
+    }
+}
+
+/// Registers the set; every name begins with `<service>_stream_`.
+pub fn register(registry: &mut Registry, service: &str) -> Meters {
+    let meters = Meters::default();
+    registry
+        .sub_registry_with_prefix(service)
+        .sub_registry_with_prefix("stream")
+        .register_collector(Box::new(meters.clone()));
+    meters
+}
+
+impl Meters {
+    /// Does not keep the publisher alive.
+    pub fn publisher(&self, publisher: &crate::Publisher) {
+        self.0.lock().publishers.push(publisher.stats_reader());
+    }
+
+    /// `name` becomes the label `pump`; a second one of that name takes the place of the first.
+    pub fn pump(&self, name: &'static str, stats: Arc<PumpStats>) {
+        let mut parts = self.0.lock();
+        parts.pumps.retain(|(n, _)| *n != name);
+        parts.pumps.push((name, stats));
+    }
+
+    /// Does not keep the log open.
+    pub fn log(&self, log: &Arc<EmbeddedLog>) {
+        self.0.lock().logs.push(Arc::downgrade(log));
+    }
+}
+
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// One metric family: a value per label set.
+fn family(
+    encoder: &mut DescriptorEncoder<'_>,
+    (kind, name, help): (Kind, &str, &str),
+    values: impl IntoIterator<Item = (Vec<(&'static str, String)>, f64)>,
+) -> fmt::Result {
+    let mut values = values.into_iter().peekable();
+    if values.peek().is_none() {
+        return Ok(());
+    }
+    let metric_type = match kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+    };
+    let mut metric = encoder.encode_descriptor(name, help, None, metric_type)?;
+    for (labels, value) in values {
+        match kind {
+            Kind::Counter => ConstCounter::new(value as u64).encode(metric.encode_family(&labels)?)?,
+            Kind::Gauge => ConstGauge::new(value).encode(metric.encode_family(&labels)?)?,
+        }
+    }
+    Ok(())
+}
+
+impl Collector for Meters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let parts = self.0.lock();
+        let encoder = &mut encoder;
+        publishers(encoder, &parts.publishers)?;
+        pumps(encoder, &parts.pumps)?;
+        let logs: Vec<EmbeddedStats> =
+            parts.logs.iter().filter_map(std::sync::Weak::upgrade).map(|l| l.stats()).collect();
+        embedded(encoder, &logs)
+    }
+}
+
+fn publishers(encoder: &mut DescriptorEncoder<'_>, readers: &[StatsReader]) -> fmt::Result {
+    use Kind::{Counter, Gauge};
+    let all: Vec<_> = readers.iter().map(|r| (r.producer().to_owned(), r.stats())).collect();
+    let one = |value: fn(&crate::PublisherStats) -> f64| {
+        all.iter().map(move |(producer, stats)| (vec![("producer", producer.clone())], value(stats)))
+    };
+    family(encoder, (Counter, "accepted", "Events given to publish"), one(|s| s.accepted as f64))?;
+    family(encoder, (Counter, "delivered", "Events that the log acknowledged"), one(|s| s.delivered as f64))?;
+    family(encoder, (Counter, "append_errors", "Failed attempts to append a batch"), one(|s| s.errors as f64))?;
+    family(encoder, (Gauge, "queued_events", "Events that wait for the log"), one(|s| s.queued_events as f64))?;
+    family(encoder, (Gauge, "queued_bytes", "Memory of the events that wait"), one(|s| s.queued_bytes as f64))?;
+    family(
+        encoder,
+        (Gauge, "oldest_seconds", "Age of the oldest event that waits"),
+        one(|s| s.oldest_us as f64 / 1e6),
+    )?;
+    let lost = all.iter().flat_map(|(producer, stats)| {
+        let label = move |reason: &str, class: Option<Class>| {
+            let class = class.map_or("any", Class::as_str);
+            vec![("producer", producer.clone()), ("reason", reason.to_owned()), ("class", class.to_owned())]
+        };
+        let shed = SHED_ORDER.iter().zip(stats.shed).map(move |(class, n)| (label("shed", Some(*class)), n as f64));
+        shed.chain([(label("unfit", None), stats.unfit as f64), (label("refused", None), stats.refused as f64)])
+    });
+    family(encoder, (Counter, "lost", "Events that were lost and declared"), lost)
+}
+
+fn pumps(encoder: &mut DescriptorEncoder<'_>, pumps: &[(&'static str, Arc<PumpStats>)]) -> fmt::Result {
+    use Kind::{Counter, Gauge};
+    let one = |value: fn(&PumpStats) -> f64| {
+        pumps.iter().map(move |(name, stats)| (vec![("pump", (*name).to_owned())], value(stats)))
+    };
+    family(encoder, (Counter, "handled", "Records handled"), one(|s| s.handled() as f64))?;
+    family(encoder, (Counter, "dead_letters", "Records that became dead letters"), one(|s| s.dead() as f64))?;
+    family(encoder, (Counter, "retries", "Batches that had to be tried again"), one(|s| s.retries() as f64))?;
+    family(encoder, (Gauge, "lag_events", "Records that wait in the topics"), one(|s| s.lag_events() as f64))?;
+    family(
+        encoder,
+        (Gauge, "lag_seconds", "Age of the newest handled record while more waits"),
+        one(PumpStats::lag_seconds),
+    )?;
+    family(encoder, (Gauge, "paused", "1 while a failure is waited out"), one(|s| f64::from(u8::from(s.paused()))))
+}
+
+fn embedded(encoder: &mut DescriptorEncoder<'_>, logs: &[EmbeddedStats]) -> fmt::Result {
+    use Kind::{Counter, Gauge};
+    let one = |value: fn(&EmbeddedStats) -> f64| logs.iter().map(move |stats| (Vec::new(), value(stats)));
+    family(encoder, (Counter, "log_appended", "Records written"), one(|s| s.appended as f64))?;
+    family(encoder, (Counter, "log_syncs", "Commits that reached the disk"), one(|s| s.syncs as f64))?;
+    family(encoder, (Counter, "log_failures", "Commits that failed"), one(|s| s.failures as f64))?;
+    family(encoder, (Counter, "log_skipped", "Records gone before a reader got them"), one(|s| s.skipped as f64))?;
+    family(
+        encoder,
+        (Counter, "log_dropped_segments", "Segments that retention dropped"),
+        one(|s| s.dropped_segments as f64),
+    )?;
+    family(encoder, (Gauge, "log_bytes", "Size of the log on disk"), one(|s| s.total_bytes as f64))?;
+    family(
+        encoder,
+        (Gauge, "log_damaged_ranges", "Ranges of the log that cannot be read"),
+        one(|s| s.damaged_ranges as f64),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_is_in_the_readme_and_the_text_is_well_formed() {
+        let mut registry = Registry::default();
+        let meters = register(&mut registry, "cdr");
+        meters.pump("calls", Arc::default());
+        let dir = tempfile::tempdir().expect("a folder");
+        let log = EmbeddedLog::open(crate::EmbeddedConfig::new(dir.path())).expect("a log");
+        meters.log(&log);
+        let publisher = crate::Publisher::start(log, crate::PublisherConfig::new("cdr/1", 1, Arc::new(StoppedClock)));
+        meters.publisher(&publisher);
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("encodes");
+        assert!(text.contains("cdr_stream_lag_events{pump=\"calls\"} 0"), "{text}");
+        assert!(text.contains("cdr_stream_lost_total{producer=\"cdr/1\",reason=\"shed\",class=\"life\"} 0"), "{text}");
+        let readme = include_str!("../README.md");
+        for line in text.lines().filter_map(|l| l.strip_prefix("# TYPE ")) {
+            let name = line.split(' ').next().and_then(|n| n.strip_prefix("cdr_stream_")).expect("our prefix");
+            assert!(readme.contains(&format!("`{name}`")), "{name} is not in README.md");
+        }
+    }
+
+    struct StoppedClock;
+
+    impl domain::Clock for StoppedClock {
+        fn now(&self) -> domain::Now {
+            domain::Now::default()
+        }
+    }
+}
