@@ -161,13 +161,11 @@ impl CallLog {
             .await
     }
 
-    /// Calls that have begun and not ended. The first condition is that of a partial index.
+    /// Calls that have begun and not ended; the call log has a partial index for this.
     pub async fn open(&self) -> Result<Found<i64>, Error> {
         self.0
             .read(|pool| async move {
-                sqlx::query_scalar("SELECT count(*) FROM calls_view WHERE finality <> 'final' AND finality = 'open'")
-                    .fetch_one(&pool)
-                    .await
+                sqlx::query_scalar("SELECT count(*) FROM calls_view WHERE finality = 'open'").fetch_one(&pool).await
             })
             .await
     }

@@ -47,10 +47,9 @@ impl Numbers {
     #[must_use]
     pub fn scope(self, scope: &BlockScope) -> BlockScope {
         let mut scope = scope.clone();
-        for number in [&mut scope.caller, &mut scope.caller_prefix, &mut scope.callee, &mut scope.callee_prefix] {
-            if let Some(number) = number {
-                *number = self.text(number);
-            }
+        let numbers = [&mut scope.caller, &mut scope.caller_prefix, &mut scope.callee, &mut scope.callee_prefix];
+        for number in numbers.into_iter().flatten() {
+            *number = self.text(number);
         }
         scope
     }

@@ -1,0 +1,135 @@
+//! One api with everything that it needs, in a folder of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kit::clock::SystemClock;
+use kit::{Host, Lifecycle, Metrics, Service};
+use sqlx::AssertSqlSafe;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use stream::{Client, EmbeddedConfig, EmbeddedLog, EventLog, Publisher, PublisherConfig, Record, Start, Subscription};
+
+use crate::http::LONG;
+
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+pub struct Api {
+    pub addr: SocketAddr,
+    pub life: Lifecycle,
+    pub metrics: Metrics,
+    pub log: Arc<EmbeddedLog>,
+    pub publisher: Publisher,
+    pub dir: tempfile::TempDir,
+}
+
+pub async fn start() -> Api {
+    start_with(|_, _| {}).await
+}
+
+pub async fn start_with(change: impl FnOnce(&mut api::Config, &Path)) -> Api {
+    start_after(|_| {}, change).await
+}
+
+/// `before` publishes what stands in the topics already when the api starts.
+pub async fn start_after(before: impl FnOnce(&Publisher), change: impl FnOnce(&mut api::Config, &Path)) -> Api {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = api::Config { bind: "127.0.0.1:0".parse().unwrap(), ..api::Config::default() };
+    change(&mut config, dir.path());
+    let host = Host {
+        life: Lifecycle::new(LONG),
+        metrics: Metrics::new(),
+        clock: Arc::new(SystemClock),
+        data_dir: dir.path().to_owned(),
+        run_dir: dir.path().join("run"),
+        keys: Arc::new(kit::keys::ensure(&dir.path().join("keys")).unwrap()),
+    };
+    let service = Service::open("api", &host).unwrap();
+    let log = EmbeddedLog::open(EmbeddedConfig::new(dir.path().join("log"))).unwrap();
+    log.ensure_topics(schemas::all_topics()).await.unwrap();
+    let shared: Arc<dyn EventLog> = log.clone();
+    let producer = PublisherConfig::new(service.instance.producer(), service.instance.epoch, Arc::new(SystemClock));
+    let publisher = Publisher::start(Arc::clone(&shared), producer);
+    before(&publisher);
+    publisher.flush(LONG).await.unwrap();
+    let running = api::run(config, service, Client { log: shared, publisher: publisher.clone() }).await.unwrap();
+    Api { addr: running.addr, life: host.life, metrics: host.metrics, log, publisher, dir }
+}
+
+pub fn with_token(config: &mut api::Config, dir: &Path) {
+    let file = dir.join("token");
+    std::fs::write(&file, TOKEN).unwrap();
+    config.token_file = Some(file);
+}
+
+impl Api {
+    /// Everything that stands in a topic.
+    pub async fn records(&self, topic: &'static schemas::TopicSpec) -> Vec<Record> {
+        let total: i64 = self.log.bounds(topic).await.unwrap().iter().map(|bounds| bounds.end).sum();
+        let subscription = Subscription { group: None, topics: vec![topic], start: Start::Beginning };
+        let mut source = self.log.subscribe(subscription).await.unwrap();
+        let mut records = Vec::new();
+        while (records.len() as i64) < total {
+            records.extend(source.poll(1000, LONG).await.unwrap());
+        }
+        records
+    }
+
+    /// An empty call log, made by the migrations of the cdr service.
+    pub async fn call_log(&self) -> SqlitePool {
+        let dir = self.dir.path().join("cdr");
+        std::fs::create_dir_all(&dir).unwrap();
+        let options = SqliteConnectOptions::new().filename(dir.join("calls.sqlite")).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options.journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)).await.unwrap();
+        for file in migrations("cdr") {
+            sqlx::raw_sql(AssertSqlSafe(std::fs::read_to_string(file).unwrap())).execute(&pool).await.unwrap();
+        }
+        pool
+    }
+}
+
+/// In the order of their numbers.
+pub fn migrations(service: &str) -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(service).join("migrations");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// One call as the call log would hold it.
+pub struct Call {
+    pub n: u64,
+    pub finality: &'static str,
+    pub disposition: Option<&'static str>,
+    pub start_us: i64,
+}
+
+impl Call {
+    pub fn id(&self) -> String {
+        id(self.n)
+    }
+
+    pub async fn insert(&self, pool: &SqlitePool) {
+        let answered = self.disposition == Some("answered");
+        sqlx::query(
+            "INSERT INTO calls (call_id, revision, finality, legs, leg_count, edges, ivr_path, transfers, attempts, challenges, \
+             retries, dtmf_count, decision_ids, witnesses, quality, estimated, flags, trunk_in, node, sip_call_id, caller_raw, \
+             caller_e164, callee_raw, callee_e164, start_us, answer_us, disposition) \
+             VALUES (?1, 3, ?2, '[\"aa\"]', 1, '[]', '[]', 0, 1, 0, 0, 0, '[]', 'edge,engine', 'complete', '[]', '[]', 'carrier-a', \
+             'fs-1', ?3, '+442079460018', '+442079460018', '+4930901820001', '+4930901820001', ?4, ?5, ?6)",
+        )
+        .bind(self.id())
+        .bind(self.finality)
+        .bind(format!("sip-{}@carrier", self.n))
+        .bind(self.start_us)
+        .bind(answered.then_some(self.start_us + 500_000))
+        .bind(self.disposition)
+        .execute(pool)
+        .await
+        .unwrap();
+    }
+}
+
+pub fn id(n: u64) -> String {
+    format!("01900000-0000-7000-8000-{n:012x}")
+}
