@@ -154,10 +154,8 @@ pub fn disposition(leg: &Joined<'_>, end: Option<&End>, reconciled: Option<&Reco
         let named = reconciled.and_then(|r| r.disposition.as_deref()).and_then(Disposition::parse);
         return Some(named.unwrap_or(Disposition::Failed));
     }
-    if let Some(edge) = &leg.edge {
-        if let Some(d) = by_edge(edge) {
-            return Some(d);
-        }
+    if let Some(d) = leg.edge.as_ref().and_then(by_edge) {
+        return Some(d);
     }
     leg.channel.as_ref().filter(|c| c.ended()).map(by_channel)
 }

@@ -498,7 +498,7 @@ fn each_event_alone_makes_a_record_of_its_call() {
     for fact in menu_call().into_iter().chain(bridged_call()).filter(|f| f.kind != Kind::Ivr) {
         let d = record(std::slice::from_ref(&fact));
         assert_eq!(d.call.leg_count, 1, "{}", fact.what);
-        assert_eq!(d.call.sip_call_id.is_some(), true, "{}", fact.what);
+        assert!(d.call.sip_call_id.is_some(), "{}", fact.what);
     }
 }
 
