@@ -36,7 +36,6 @@ impl Running {
 }
 
 /// Starts the engine. Nodes that are away are no error: they are tried until shutdown, and reported.
-#[expect(clippy::unused_async, reason = "the signature that all services share")]
 pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> anyhow::Result<Running> {
     let menu = match config.control {
         Control::Own => Some(Arc::new(load_menu(config.menu.as_deref(), &config.agent_number)?)),

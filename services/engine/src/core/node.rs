@@ -27,6 +27,9 @@ use super::tally::Tally;
 /// How often the deadlines of callers are looked at.
 const SWEEP_US: u64 = 250_000;
 
+/// How long the deadlines of callers wait for the snapshot of a new connection.
+const SNAPSHOT_US: u64 = 3_000_000;
+
 /// What a node is told once.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -125,7 +128,7 @@ impl Node {
     }
 
     pub fn deadline(&self) -> Option<u64> {
-        let sweep = (!self.callers.is_empty()).then_some(self.swept + SWEEP_US);
+        let sweep = (self.is_up() && !self.callers.is_empty()).then_some(self.swept + SWEEP_US);
         match (self.link.deadline(), sweep) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -169,7 +172,8 @@ impl Node {
         if self.link.ping_due(now) {
             self.send(Sent::Ping, act::ping());
         }
-        if now.mono_us >= self.swept + SWEEP_US {
+        // While the link is away nothing could be done about a late caller; when it is back, every step is done again.
+        if self.is_up() && now.mono_us >= self.swept + SWEEP_US {
             self.swept = now.mono_us;
             let late: Vec<String> = self
                 .callers
@@ -245,6 +249,8 @@ impl Node {
         let report = self.setup.observer.link_up(self.core_uuid.as_deref(), down_us, self.link.connections - 1, now);
         self.actions.push_back(Action::Health(Box::new(report)));
         if again {
+            // Deadlines that passed meanwhile are judged after the snapshot has told who is still there.
+            self.swept = now.mono_us + SNAPSHOT_US;
             self.send(Sent::Snapshot, Command::api(&Api::ShowChannels));
         }
     }
@@ -270,6 +276,7 @@ impl Node {
     /// After a lost link: what is gone is forgotten and counted, what is still there goes on.
     fn reconcile(&mut self, now: Now, text: &str) {
         let Some(listed) = snapshot::read(text) else { return };
+        self.swept = now.mono_us;
         let gone = self.table.keep_listed(|uuid| listed.contains_key(uuid));
         self.tally.channels_forgotten += gone.len() as u64;
         self.vanished += gone.len();
@@ -303,7 +310,10 @@ impl Node {
             "HEARTBEAT" => self.heartbeat(now, event),
             // Its last events are still to come; the socket then closes by itself.
             "SHUTDOWN" => self.farewell = Some("the node is shutting down".to_owned()),
-            _ => self.channel_event(now, event),
+            name if asked_for(name, event) => self.channel_event(now, event),
+            // Without a subscription we cannot tell what comes before or after it: a CHANNEL_STATE behind the end of a channel
+            // would bring the channel back.
+            _ => self.tally.events_ignored += 1,
         }
     }
 
@@ -336,8 +346,10 @@ impl Node {
     fn channel_event(&mut self, now: Now, event: &Event<'_>) {
         let taken = self.table.take(event, &self.setup.keys, now);
         match taken {
-            Ok(read) => {
+            Ok(mut read) => {
                 self.tally.published += 1;
+                read.node_id.clone_from(&self.setup.observer.node_id);
+                read.engine_id.clone_from(&self.setup.observer.engine_id);
                 let (name, cause) = (read.event_type.clone(), read.hangup.as_ref().and_then(|h| h.cause.clone()));
                 let duration_us = read.application.as_ref().and_then(|a| a.duration_us);
                 let key = read.dtmf.as_ref().and_then(|d| Some((key_of(d)?, d.source.clone())));
@@ -499,6 +511,11 @@ pub(crate) const EVENTS: [&str; 39] = [
     "callcenter::info",
     "conference::maintenance",
 ];
+
+fn asked_for(name: &str, event: &Event<'_>) -> bool {
+    let name = if name == "CUSTOM" { event.get(f::EVENT_SUBCLASS).unwrap_or_default() } else { name.into() };
+    EVENTS.contains(&name.as_ref())
+}
 
 /// What to subscribe to, as a command.
 pub(crate) fn subscription() -> Command {

@@ -226,6 +226,9 @@ fn a_marked_channel_is_answered_and_led_to_an_agent() {
             (wire.channels[0].call_root_id.as_str(), CORE)
         );
     }
+    for event in &wire.channels {
+        assert_eq!(event.check(), Ok(()));
+    }
     assert_eq!(wire.decisions[1].input.as_ref().and_then(|i| i.keys[0].source.clone()).as_deref(), Some("info"));
     assert_eq!((wire.node.channels(), wire.node.callers()), (0, 0));
 }
@@ -294,6 +297,24 @@ fn a_lost_link_is_told_and_what_vanished_meanwhile_is_forgotten() {
     wire.frame(710, &format!("Content-Type: api/response\nContent-Length: {}\n\n{listing}", listing.len()));
     assert_eq!((wire.node.channels(), wire.node.tally.channels_forgotten), (1, 1));
     assert_eq!(wire.commands().len(), asked + 1, "the caller who is still there is asked again");
+}
+
+#[test]
+fn a_caller_is_not_given_up_while_the_link_is_away_however_long() {
+    let mut wire = Wire::up(true);
+    wire.parked(10, OWN);
+    wire.lose(100);
+    wire.tick(900_000);
+    assert_eq!(wire.node.callers(), 1);
+    wire.connect(900_100);
+    let listing = format!(r#"{{"rows":[{{"uuid":"{A}","application":"park"}}]}}"#);
+    wire.frame(900_110, &format!("Content-Type: api/response\nContent-Length: {}\n\n{listing}", listing.len()));
+    assert!(wire.commands().last().expect("a command").contains("play_and_get_digits"), "asked again first");
+    wire.tick(900_400);
+    assert!(
+        wire.commands().last().expect("a command").starts_with("api uuid_kill"),
+        "and released, for the time in the menu is over"
+    );
 }
 
 #[test]

@@ -239,10 +239,12 @@ impl Run {
         match digits.as_deref().and_then(|keys| question.options.get(keys).map(|choice| (keys, *choice))) {
             Some((keys, choice)) => self.chosen(now, keys, choice, out),
             None => {
-                let outcome = match (&digits, &invalid) {
-                    (Some(_), _) | (_, Some(_)) => "invalid",
-                    (None, None) if self.keys.is_empty() => "no_input",
-                    (None, None) => "timeout_inter_digit",
+                let given = digits.as_ref().or(invalid.as_ref());
+                let outcome = match given {
+                    Some(keys) if keys.len() >= usize::from(question.min_digits) => "invalid",
+                    None if self.keys.is_empty() => "no_input",
+                    // Some keys, and then the time was up.
+                    _ => "timeout_inter_digit",
                 };
                 self.missed(now, question, outcome, digits.or(invalid), out);
             }
@@ -460,7 +462,10 @@ impl Run {
                 self.enter(*failed, "error", now, out)
             }
             (Awaiting::Talk, _) if application == "park" => self.end(now, out),
-            (Awaiting::End | Awaiting::ForcedEnd, _) => self.force_end(now, "NORMAL_CLEARING", "resumed", out),
+            (Awaiting::End | Awaiting::ForcedEnd, _) => {
+                self.expect(Awaiting::ForcedEnd, GRACE_US, now);
+                out.push(Do::Kill { cause: checked("NORMAL_CLEARING") });
+            }
             _ => {}
         }
     }

@@ -213,6 +213,19 @@ fn after_a_lost_link_the_question_is_asked_again_and_a_talk_goes_on() {
     assert!(matches!(&play.last, Some(Do::Hangup { .. })));
 }
 
+#[test]
+fn an_end_that_was_on_its_way_when_the_link_broke_is_made_sure_of() {
+    let mut play = Play::new(main_menu());
+    play.key(1, '2');
+    play.silence(2);
+    assert!(matches!(&play.last, Some(Do::Hangup { .. })));
+    for second in [3, 4] {
+        play.last = None;
+        play.give(second, Input::Resumed { application: "park".into() });
+        assert!(matches!(&play.last, Some(Do::Kill { .. })) && !play.run.finished());
+    }
+}
+
 /// Whatever the caller presses, however often, and whatever goes missing: the run ends, and by a known number of steps.
 #[derive(Debug, Clone)]
 enum Caller {
