@@ -4,10 +4,11 @@
 //! code 1; `--smoke` only shows within seconds that the benchmark still works.
 
 mod avro;
+mod stream;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: load avro [--gate] [--smoke]";
+const USAGE: &str = "usage: load avro|stream [--gate] [--smoke]";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut args = std::env::args().skip(1);
@@ -15,6 +16,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let rest: Vec<String> = args.collect();
     let pass = match name.as_deref() {
         Some("avro") => avro::run(&rest)?,
+        Some("stream") => stream::run(&rest)?,
         _ => {
             eprintln!("{USAGE}");
             return Ok(ExitCode::from(2));

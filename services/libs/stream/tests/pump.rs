@@ -71,6 +71,9 @@ impl<F: FnMut(&[Record], u64) -> Result<Vec<Poison>, Failure> + Send> Handler fo
     }
 }
 
+/// The pump's task, what its handler saw, and its figures.
+type Running = (JoinHandle<Result<(), PumpError>>, Arc<Mutex<Seen>>, Arc<PumpStats>);
+
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
@@ -96,7 +99,7 @@ impl Bench {
         &self,
         config: PumpConfig,
         decide: impl FnMut(&[Record], u64) -> Result<Vec<Poison>, Failure> + Send + 'static,
-    ) -> (JoinHandle<Result<(), PumpError>>, Arc<Mutex<Seen>>, Arc<PumpStats>) {
+    ) -> Running {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let pump = Pump::new(self.client.clone(), config);
         let stats = pump.stats();

@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Item, Reason, Sent, Shared};
+use super::{
+    Reason,
+    queue::Item,
+    shared::{Sent, Shared},
+};
 use crate::{LogError, Outgoing};
 
 pub const BATCH_BYTES: usize = 1 << 20;

@@ -3,7 +3,7 @@
 //! Invariants:
 //! * sequence numbers of a (topic, partition) have no gaps and stand in the queue in their order: number, encoding and queueing happen
 //!   under one lock per partition;
-//! * every event that got a number ends delivered, or in [`Losses`], or is still queued;
+//! * every event that got a number ends delivered, or in the declared losses, or is still queued;
 //! * one forwarder sends one batch at a time and repeats it until the log took it, so the order of a partition survives every fault.
 //!
 //! What *accepted* means here: in the memory of this process. The shared-memory ring that survives `kill -9` takes this queue's place
@@ -12,6 +12,7 @@
 mod forwarder;
 mod losses;
 mod queue;
+mod shared;
 
 use std::{
     any::{Any, TypeId},
@@ -29,16 +30,16 @@ use std::{
 use bytes::Bytes;
 use domain::{Clock, partition};
 use parking_lot::{Condvar, Mutex, RwLock};
-use schemas::{Class, DeadLetter, Encoder, Event, TopicSpec};
+use schemas::{DeadLetter, Encoder, Event, TopicSpec};
 use tokio::sync::watch;
 
-use self::{
-    losses::Losses,
-    queue::{Item, Pushed, Queue, rank},
-};
 pub use self::{
     losses::{LossRange, Reason},
     queue::SHED_ORDER,
+};
+use self::{
+    queue::{Item, Queue},
+    shared::{Counters, Shared, Waiting},
 };
 use crate::{EventLog, Headers, MAX_RECORD_BYTES, Outgoing, header};
 
@@ -66,8 +67,6 @@ impl PublisherConfig {
 
 /// An event may not be larger; a dead letter may be as large as a record of the log.
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
-/// Losses are logged at most this often; each is in the counters and ranges at once.
-const DECLARE_EVERY_US: u64 = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
@@ -123,54 +122,6 @@ impl std::error::Error for Abandoned {}
 pub struct Publisher {
     shared: Arc<Shared>,
     _last_one_out: Arc<StopOnDrop>,
-}
-
-struct Shared {
-    log: Arc<dyn EventLog>,
-    config: PublisherConfig,
-    boot_id: Option<String>,
-    /// Next number per partition, by topic.
-    lines: RwLock<HashMap<&'static str, Arc<[Mutex<i64>]>>>,
-    waiting: Mutex<Waiting>,
-    wake: Condvar,
-    losses: Mutex<Losses>,
-    counters: Counters,
-    /// Bumped after every batch.
-    progress: watch::Sender<u64>,
-    last_declared_us: AtomicU64,
-}
-
-struct Waiting {
-    queue: Queue,
-    /// The forwarder sleeps until somebody wakes it.
-    sleeping: bool,
-    /// Somebody waits in `flush`: do not linger.
-    urgent: bool,
-    stop: bool,
-    /// What the forwarder is sending.
-    in_flight: Arc<[Sent]>,
-}
-
-/// What must be known of an event while it is being sent.
-#[derive(Clone, Copy)]
-struct Sent {
-    arrival: u64,
-    accepted_us: u64,
-    topic: &'static TopicSpec,
-    partition: i32,
-    class: Class,
-    seq: Option<i64>,
-    size: usize,
-}
-
-#[derive(Default)]
-struct Counters {
-    accepted: AtomicU64,
-    delivered: AtomicU64,
-    shed: [AtomicU64; 5],
-    unfit: AtomicU64,
-    refused: AtomicU64,
-    errors: AtomicU64,
 }
 
 struct StopOnDrop(Arc<Shared>);
@@ -344,134 +295,6 @@ impl StatsReader {
 
     pub fn producer(&self) -> &str {
         &self.0.config.producer
-    }
-}
-
-impl Shared {
-    fn stats(&self) -> PublisherStats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let now = self.config.clock.now().mono_us;
-        let waiting = self.waiting.lock();
-        let oldest = waiting.in_flight.first().map(|s| s.accepted_us).or(waiting.queue.oldest().map(|i| i.accepted_us));
-        PublisherStats {
-            accepted: get(&self.counters.accepted),
-            delivered: get(&self.counters.delivered),
-            shed: std::array::from_fn(|at| get(&self.counters.shed[at])),
-            unfit: get(&self.counters.unfit),
-            refused: get(&self.counters.refused),
-            queued_events: (waiting.queue.events() + waiting.in_flight.len()) as u64,
-            queued_bytes: waiting.queue.bytes() as u64,
-            oldest_us: oldest.map_or(0, |at| now.saturating_sub(at)),
-            errors: get(&self.counters.errors),
-        }
-    }
-
-    fn line(&self, topic: &'static TopicSpec) -> Arc<[Mutex<i64>]> {
-        if let Some(line) = self.lines.read().get(topic.name) {
-            return line.clone();
-        }
-        let mut lines = self.lines.write();
-        lines.entry(topic.name).or_insert_with(|| (0..topic.partitions.max(1)).map(|_| Mutex::new(0)).collect()).clone()
-    }
-
-    fn push(&self, item: Item) {
-        let (pushed, wake) = {
-            let mut waiting = self.waiting.lock();
-            let before = waiting.queue.bytes();
-            let pushed = waiting.queue.push(item);
-            let crossed = before < forwarder::BATCH_BYTES && waiting.queue.bytes() >= forwarder::BATCH_BYTES;
-            (pushed, std::mem::take(&mut waiting.sleeping) || crossed)
-        };
-        if wake {
-            self.wake.notify_one();
-        }
-        match pushed {
-            Pushed::Queued => {}
-            Pushed::Refused(item) => self.shed(&item),
-            Pushed::Evicted(items) => items.iter().for_each(|item| self.shed(item)),
-        }
-    }
-
-    fn shed(&self, item: &Item) {
-        let record = &item.record;
-        match item.seq {
-            Some(seq) => self.lost(record.topic, record.partition, item.class, Reason::Shed, seq, item.accepted_us),
-            None => {
-                self.counters.shed[rank(item.class)].fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn lost(&self, topic: &'static TopicSpec, partition: i32, class: Class, reason: Reason, seq: i64, now_us: u64) {
-        let counter = match reason {
-            Reason::Shed => &self.counters.shed[rank(class)],
-            Reason::Unfit => &self.counters.unfit,
-            Reason::Refused | Reason::Abandoned => &self.counters.refused,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        let mut losses = self.losses.lock();
-        losses.add(topic.name, partition, class, reason, seq);
-        let last = self.last_declared_us.load(Ordering::Relaxed);
-        if last != 0 && now_us.saturating_sub(last) < DECLARE_EVERY_US {
-            return;
-        }
-        self.last_declared_us.store(now_us.max(1), Ordering::Relaxed);
-        let news = losses.take_news();
-        drop(losses);
-        tracing::warn!(
-            producer = self.config.producer,
-            events = news,
-            kafka.topic = topic.name,
-            kafka.partition = partition,
-            seq,
-            ?reason,
-            "events are lost and declared; the latest one is named"
-        );
-    }
-
-    fn lost_sent(&self, sent: &Sent, reason: Reason, now_us: u64) {
-        match sent.seq {
-            Some(seq) => self.lost(sent.topic, sent.partition, sent.class, reason, seq, now_us),
-            None => {
-                self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn pending_before(&self, arrival: u64) -> bool {
-        let waiting = self.waiting.lock();
-        let queued = waiting.queue.oldest().is_some_and(|i| i.arrival < arrival);
-        queued || waiting.in_flight.first().is_some_and(|s| s.arrival < arrival)
-    }
-
-    fn abandoned(&self, before: u64) -> Abandoned {
-        let waiting = self.waiting.lock();
-        let mut ranges = Losses::default();
-        let (mut events, mut bytes) = (0, 0);
-        let sent = waiting.in_flight.iter().copied();
-        let queued = waiting.queue.iter().map(Sent::from);
-        for item in sent.chain(queued).filter(|s| s.arrival < before) {
-            events += 1;
-            bytes += item.size as u64;
-            if let Some(seq) = item.seq {
-                ranges.add(item.topic.name, item.partition, item.class, Reason::Shed, seq);
-            }
-        }
-        Abandoned { events, bytes, ranges: ranges.ranges() }
-    }
-}
-
-impl From<&Item> for Sent {
-    fn from(item: &Item) -> Self {
-        Self {
-            arrival: item.arrival,
-            accepted_us: item.accepted_us,
-            topic: item.record.topic,
-            partition: item.record.partition,
-            class: item.class,
-            seq: item.seq,
-            size: item.size,
-        }
     }
 }
 

@@ -11,6 +11,7 @@ mod index;
 mod lock;
 mod queue;
 mod recover;
+mod retain;
 mod scan;
 mod shared;
 mod source;

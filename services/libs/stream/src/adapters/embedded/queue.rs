@@ -120,4 +120,10 @@ impl Queue {
         self.room.close();
         self.ready.notify_all();
     }
+
+    /// Drops what nobody will take any more; its callers get `Closed`.
+    pub fn abandon(&self) {
+        let left = std::mem::take(&mut self.inner.lock().requests);
+        drop(left);
+    }
 }

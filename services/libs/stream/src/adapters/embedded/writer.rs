@@ -19,11 +19,10 @@ use schemas::TopicSpec;
 use super::{
     EmbeddedConfig,
     checkpoint::{self, Change},
-    frame::{self, KIND_RECORD},
+    frame,
     index::{Part, SegmentIndex},
     queue::{Queue, Reply, Request, Work},
-    recover::{FIRST_FRAME, Latest, MAGIC, segment_path},
-    scan::{Scan, Step},
+    recover::{Latest, MAGIC, segment_path},
     shared::{Segment, Shared, topic_bit},
 };
 use crate::{LogError, Outgoing};
@@ -32,48 +31,58 @@ use crate::{LogError, Outgoing};
 const RETENTION_EVERY: Duration = Duration::from_secs(30);
 
 pub struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     queue: Arc<Queue>,
-    config: EmbeddedConfig,
-    latest: Latest,
-    active: Active,
+    pub(super) config: EmbeddedConfig,
+    pub(super) latest: Latest,
+    pub(super) active: Active,
     /// Topics and next offsets as they will be when the commit in the making succeeds.
-    plan: Plan,
-    buffer: Vec<u8>,
+    pub(super) plan: Plan,
+    pub(super) buffer: Vec<u8>,
 }
 
-struct Active {
-    id: u64,
+pub(super) struct Active {
+    pub(super) id: u64,
     file: Arc<File>,
-    len: u64,
+    pub(super) len: u64,
     /// Nothing may be written behind `len` any more.
     abandoned: bool,
 }
 
 #[derive(Default)]
-struct Plan {
+pub(super) struct Plan {
     ids: HashMap<String, u16>,
-    topics: Vec<PlannedTopic>,
+    pub(super) topics: Vec<PlannedTopic>,
 }
 
-struct PlannedTopic {
+pub(super) struct PlannedTopic {
     compacted: bool,
-    ends: Vec<i64>,
+    pub(super) ends: Vec<i64>,
 }
 
 /// What a commit adds to the catalogue once it is synced.
 #[derive(Default)]
-struct Additions {
+pub(super) struct Additions {
     changes: Vec<Change>,
-    records: Vec<Touch>,
-    keys: Vec<(Part, Box<[u8]>, i64)>,
+    pub(super) records: Vec<Touch>,
+    pub(super) keys: Vec<(Part, Box<[u8]>, i64)>,
 }
 
-struct Touch {
-    part: Part,
-    offset: i64,
-    pos: u64,
-    timestamp_us: i64,
+pub(super) struct Touch {
+    pub(super) part: Part,
+    pub(super) offset: i64,
+    pub(super) pos: u64,
+    pub(super) timestamp_us: i64,
+}
+
+/// When this thread ends, however it ends, nobody waits for it.
+struct StopWithUs(Arc<Queue>);
+
+impl Drop for StopWithUs {
+    fn drop(&mut self) {
+        self.0.stop();
+        self.0.abandon();
+    }
 }
 
 impl Writer {
@@ -94,6 +103,7 @@ impl Writer {
     }
 
     pub fn run(mut self) {
+        let _whoever_asks_gets_an_answer = StopWithUs(self.queue.clone());
         let mut not_before = Instant::now();
         let mut next_retention = Instant::now();
         loop {
@@ -156,7 +166,7 @@ impl Writer {
         false
     }
 
-    fn pos(&self) -> u64 {
+    pub(super) fn pos(&self) -> u64 {
         self.active.len + self.buffer.len() as u64
     }
 
@@ -219,7 +229,7 @@ impl Writer {
     }
 
     /// Writes and syncs the buffer, then makes it visible.
-    fn write_out(&mut self, additions: Additions) -> Result<(), LogError> {
+    pub(super) fn write_out(&mut self, additions: Additions) -> Result<(), LogError> {
         if let Err(error) = self.write_and_sync() {
             self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
             self.reset_plan();
@@ -279,102 +289,6 @@ impl Writer {
             .iter()
             .map(|t| PlannedTopic { compacted: t.compacted, ends: t.parts.iter().map(|b| b.end).collect() })
             .collect();
-    }
-
-    /// Drops whole segments from the front by size and age, never the last one.
-    fn retain(&mut self) {
-        let last_candidate = self.active.id;
-        loop {
-            let oldest = {
-                let state = self.shared.state.read();
-                let total = state.total_bytes();
-                state.segments.first_key_value().and_then(|(id, segment)| {
-                    let too_much = total > self.config.retention_bytes;
-                    let age_us = i64::try_from(self.config.retention_age.as_micros()).unwrap_or(i64::MAX);
-                    let too_old = segment.index.newest_us < super::wall_us().saturating_sub(age_us);
-                    (*id < last_candidate && (too_much || too_old)).then(|| (*id, segment.file.clone(), segment.len))
-                })
-            };
-            let Some((id, file, len)) = oldest else { return };
-            if let Err(error) = self.drop_segment(id, &file, len) {
-                tracing::warn!(segment = id, %error, "could not drop an old segment of the event log; trying again later");
-                return;
-            }
-        }
-    }
-
-    fn drop_segment(&mut self, id: u64, file: &File, len: u64) -> Result<(), LogError> {
-        self.carry_forward(id, file, len)?;
-        let path = segment_path(&self.shared.dir, id);
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(LogError::io(format!("cannot remove {}", path.display()), &e)),
-        }
-        let mut state = self.shared.state.write();
-        if let Some(segment) = state.segments.remove(&id) {
-            for ((topic, partition), index) in segment.index.parts() {
-                if let Some(bounds) = state.bounds_mut(topic, partition) {
-                    bounds.begin = bounds.begin.max(index.next);
-                }
-            }
-        }
-        self.shared.counters.dropped_segments.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// State topics keep the newest value of each key: what stands in the segment to be dropped is appended again, with a new offset.
-    /// A newest tombstone is simply dropped: everything that it deletes is older and already gone.
-    fn carry_forward(&mut self, id: u64, file: &File, len: u64) -> Result<(), LogError> {
-        let has_state = {
-            let state = self.shared.state.read();
-            state.segments.get(&id).is_some_and(|s| {
-                s.index.parts().any(|((topic, _), _)| state.topics.get(usize::from(topic)).is_some_and(|t| t.compacted))
-            })
-        };
-        if !has_state {
-            return Ok(());
-        }
-        self.buffer.clear();
-        let mut additions = Additions::default();
-        let mut ended = Vec::new();
-        let mut scan = Scan::new(file, id, FIRST_FRAME.min(len), len);
-        loop {
-            let body = match scan.step().map_err(|e| LogError::io("cannot read a segment before dropping it", &e))? {
-                Step::Frame { body, .. } if body[0] == KIND_RECORD => body,
-                Step::Frame { .. } | Step::Damage { .. } => continue,
-                Step::Tail { .. } | Step::End => break,
-            };
-            let Some(head) = frame::record_head(body) else { continue };
-            let part = (head.topic, head.partition);
-            let Some(keys) = self.latest.get(&part) else { continue };
-            let Some(record) = frame::record_body(&bytes::Bytes::copy_from_slice(body)) else { continue };
-            if keys.get(record.key.as_ref()) != Some(&head.offset) {
-                continue;
-            }
-            if record.value.is_none() {
-                ended.push((part, record.key));
-                continue;
-            }
-            let end = &mut self.plan.topics[usize::from(head.topic)].ends[usize::from(head.partition)];
-            let offset = *end;
-            *end += 1;
-            let pos = self.active.len + self.buffer.len() as u64;
-            frame::write(&mut self.buffer, self.active.id, self.active.len, |out| {
-                let start = out.len();
-                out.extend_from_slice(body);
-                frame::set_record_offset(&mut out[start..], offset);
-            });
-            additions.records.push(Touch { part, offset, pos, timestamp_us: head.timestamp_us });
-            additions.keys.push((part, record.key.as_ref().into(), offset));
-        }
-        if !self.buffer.is_empty() {
-            self.write_out(additions)?;
-        }
-        for (part, key) in ended {
-            self.latest.entry(part).or_default().remove(key.as_ref());
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,113 @@
+//! Retention: whole segments go from the front, by size and age; what state topics still need is carried forward first.
+
+use std::{
+    fs::{self, File},
+    io,
+    sync::atomic::Ordering,
+};
+
+use super::{
+    frame::{self, KIND_RECORD},
+    recover::{FIRST_FRAME, segment_path},
+    scan::{Scan, Step},
+    writer::{Additions, Touch, Writer},
+};
+use crate::LogError;
+
+impl Writer {
+    /// Drops whole segments from the front by size and age, never the last one.
+    pub fn retain(&mut self) {
+        let last_candidate = self.active.id;
+        loop {
+            let oldest = {
+                let state = self.shared.state.read();
+                let total = state.total_bytes();
+                state.segments.first_key_value().and_then(|(id, segment)| {
+                    let too_much = total > self.config.retention_bytes;
+                    let age_us = i64::try_from(self.config.retention_age.as_micros()).unwrap_or(i64::MAX);
+                    let too_old = segment.index.newest_us < super::wall_us().saturating_sub(age_us);
+                    (*id < last_candidate && (too_much || too_old)).then(|| (*id, segment.file.clone(), segment.len))
+                })
+            };
+            let Some((id, file, len)) = oldest else { return };
+            if let Err(error) = self.drop_segment(id, &file, len) {
+                tracing::warn!(segment = id, %error, "could not drop an old segment of the event log; trying again later");
+                return;
+            }
+        }
+    }
+
+    fn drop_segment(&mut self, id: u64, file: &File, len: u64) -> Result<(), LogError> {
+        self.carry_forward(id, file, len)?;
+        let path = segment_path(&self.shared.dir, id);
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(LogError::io(format!("cannot remove {}", path.display()), &e)),
+        }
+        let mut state = self.shared.state.write();
+        if let Some(segment) = state.segments.remove(&id) {
+            for ((topic, partition), index) in segment.index.parts() {
+                if let Some(bounds) = state.bounds_mut(topic, partition) {
+                    bounds.begin = bounds.begin.max(index.next);
+                }
+            }
+        }
+        self.shared.counters.dropped_segments.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// State topics keep the newest value of each key: what stands in the segment to be dropped is appended again, with a new offset.
+    /// A newest tombstone is simply dropped: everything that it deletes is older and already gone.
+    fn carry_forward(&mut self, id: u64, file: &File, len: u64) -> Result<(), LogError> {
+        let has_state = {
+            let state = self.shared.state.read();
+            state.segments.get(&id).is_some_and(|s| {
+                s.index.parts().any(|((topic, _), _)| state.topics.get(usize::from(topic)).is_some_and(|t| t.compacted))
+            })
+        };
+        if !has_state {
+            return Ok(());
+        }
+        self.buffer.clear();
+        let mut additions = Additions::default();
+        let mut ended = Vec::new();
+        let mut scan = Scan::new(file, id, FIRST_FRAME.min(len), len);
+        loop {
+            let body = match scan.step().map_err(|e| LogError::io("cannot read a segment before dropping it", &e))? {
+                Step::Frame { body, .. } if body[0] == KIND_RECORD => body,
+                Step::Frame { .. } | Step::Damage { .. } => continue,
+                Step::Tail { .. } | Step::End => break,
+            };
+            let Some(head) = frame::record_head(body) else { continue };
+            let part = (head.topic, head.partition);
+            let Some(keys) = self.latest.get(&part) else { continue };
+            let Some(record) = frame::record_body(&bytes::Bytes::copy_from_slice(body)) else { continue };
+            if keys.get(record.key.as_ref()) != Some(&head.offset) {
+                continue;
+            }
+            if record.value.is_none() {
+                ended.push((part, record.key));
+                continue;
+            }
+            let end = &mut self.plan.topics[usize::from(head.topic)].ends[usize::from(head.partition)];
+            let offset = *end;
+            *end += 1;
+            let pos = self.pos();
+            frame::write(&mut self.buffer, self.active.id, self.active.len, |out| {
+                let start = out.len();
+                out.extend_from_slice(body);
+                frame::set_record_offset(&mut out[start..], offset);
+            });
+            additions.records.push(Touch { part, offset, pos, timestamp_us: head.timestamp_us });
+            additions.keys.push((part, record.key.as_ref().into(), offset));
+        }
+        if !self.buffer.is_empty() {
+            self.write_out(additions)?;
+        }
+        for (part, key) in ended {
+            self.latest.entry(part).or_default().remove(key.as_ref());
+        }
+        Ok(())
+    }
+}
