@@ -1,1 +1,18 @@
-//! edge
+//! The edge: a stateful SIP proxy between trunks and FreeSWITCH nodes that tells everything it sees and decides.
+//!
+//! `core` decides and is pure; `adapters` own sockets and streams; `app` wires them. See README.md for operators.
+
+mod adapters;
+mod admin;
+mod app;
+mod config;
+pub mod core;
+mod error;
+mod metrics;
+
+pub use app::{Running, run};
+pub use config::{
+    Config, LimitConfig, ListenerConfig, NodeConfig, ProbeConfig, RouteConfig, Side, Source, TimerConfig, TrunkConfig,
+};
+pub use core::{BlockSnapshot, Counters, NodeSnapshot as NodeView, Snapshot, TrunkSnapshot};
+pub use error::Error;

@@ -100,6 +100,11 @@ impl Keyring {
         &self.newest().kid
     }
 
+    /// All key ids, oldest first: for places that have room for a mark of the key only.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.kid.as_str())
+    }
+
     /// The whole header value for a leg that is sent towards a node.
     #[must_use]
     pub fn sign(&self, call: &CallId, leg: &LegId) -> String {

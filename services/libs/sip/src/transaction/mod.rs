@@ -8,10 +8,10 @@ mod invite_server;
 mod non_invite_client;
 mod non_invite_server;
 
-pub use invite_client::InviteClient;
-pub use invite_server::InviteServer;
-pub use non_invite_client::NonInviteClient;
-pub use non_invite_server::NonInviteServer;
+pub use invite_client::{Input as InviteClientInput, InviteClient, State as InviteClientState};
+pub use invite_server::{Input as InviteServerInput, InviteServer, State as InviteServerState};
+pub use non_invite_client::{Input as NonInviteClientInput, NonInviteClient, State as NonInviteClientState};
+pub use non_invite_server::{Input as NonInviteServerInput, NonInviteServer, State as NonInviteServerState};
 
 /// The base times of RFC 3261 §17.1.1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,5 @@
+//! Translation and I/O: sockets, the system's error queue, the control topics.
+
+pub mod control;
+pub mod icmp;
+pub mod shard;

@@ -1,0 +1,175 @@
+//! The one place where the edge is wired: sockets, the shard's thread, the control consumer, metrics, admin.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use domain::Clock;
+use kit::TaskOptions;
+use stream::{Pump, PumpConfig, Start};
+use tokio::sync::mpsc;
+
+use crate::adapters::control::{ControlHandler, topics};
+use crate::adapters::icmp;
+use crate::adapters::shard::Shard;
+use crate::config::{Config, Side};
+use crate::core::control::{Control, Store};
+use crate::core::{Proxy, Setup, Snapshot, blocks};
+use crate::{admin, error::Error, metrics};
+
+/// Snapshots of the control topics on their way to the shard. A full mailbox makes the consumer wait; the newest state is
+/// never more than these few behind.
+const MAILBOX: usize = 16;
+/// A shard that shows no life for so long is reported as stalled.
+const STALL: Duration = Duration::from_secs(5);
+
+/// A running edge. Its tasks live in the service's lifecycle.
+#[derive(Clone)]
+pub struct Running {
+    /// Addresses of the listeners by id, as bound.
+    pub listeners: Vec<(String, SocketAddr)>,
+    /// The first listener of each side.
+    pub trunk_addr: SocketAddr,
+    pub node_addr: SocketAddr,
+    view: View,
+}
+
+/// The last picture that the shard gave of itself, not older than a tenth of a second.
+#[derive(Clone)]
+pub(crate) struct View {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    control: Arc<ArcSwap<Control>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl View {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        snapshot.blocks = blocks(&self.control.load(), self.clock.now().wall_us);
+        snapshot
+    }
+}
+
+impl Running {
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.view.snapshot()
+    }
+
+    /// The admin routes, for the admin server of the process.
+    pub fn routes(&self) -> axum::Router {
+        admin::routes(self.view.clone())
+    }
+}
+
+/// Binds the listeners and starts the edge.
+pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> anyhow::Result<Running> {
+    let sockets = bind(&config)?;
+    let bound: Vec<SocketAddr> = sockets.iter().map(std::net::UdpSocket::local_addr).collect::<Result<_, _>>()?;
+    let first = |side: Side| {
+        let at = config.listeners.iter().position(|l| l.side == side);
+        at.map(|at| bound[at]).ok_or(Error::NoListener { side: side.as_str() })
+    };
+    let (trunk_addr, node_addr) = (first(Side::Trunk)?, first(Side::Node)?);
+    let listeners: Vec<(String, SocketAddr)> =
+        config.listeners.iter().zip(&bound).map(|(l, &addr)| (l.id.clone(), addr)).collect();
+
+    let setup =
+        Setup { config: config.clone(), bound, keys: Arc::clone(&kit.keys), entropy: entropy(), now: kit.clock.now() };
+    let proxy = Proxy::new(setup);
+    let view = View {
+        snapshot: Arc::new(ArcSwap::from_pointee(proxy.snapshot(kit.clock.now().wall_us))),
+        control: Arc::new(ArcSwap::from_pointee(Control::default())),
+        clock: Arc::clone(&kit.clock),
+    };
+    metrics::register(&kit.metrics, Arc::clone(&view.snapshot));
+    let (updates, mailbox) = mpsc::channel(MAILBOX);
+    let shard = Shard {
+        proxy,
+        sockets,
+        publisher: stream.publisher.clone(),
+        clock: Arc::clone(&kit.clock),
+        snapshot: Arc::clone(&view.snapshot),
+        updates: mailbox,
+        drain: Duration::from_millis(config.drain_ms),
+    };
+    kit.life
+        .spawn_thread("shard-0", TaskOptions::critical().stall_after(STALL), move |task| shard.run(&task))
+        .context("the thread of the shard")?;
+    follow_control(&config, &kit, stream, updates, Arc::clone(&view.control));
+    for (id, addr) in &listeners {
+        tracing::info!(listener.id = id, %addr, "listening for SIP over UDP");
+    }
+    let running = Running { listeners, trunk_addr, node_addr, view };
+    if let Some(settings) = &config.admin {
+        kit::admin::serve(settings, "edge.admin", &kit.life, &kit.metrics, running.routes())?;
+    }
+    Ok(running)
+}
+
+fn bind(config: &Config) -> Result<Vec<std::net::UdpSocket>, Error> {
+    let one = |(i, listener): (usize, &crate::config::ListenerConfig)| {
+        let failed = |source| Error::Socket { listener: listener.id.clone(), source };
+        let socket = kit::net::udp(&format!("edge.listeners[{i}].bind"), listener.bind)?;
+        socket.set_nonblocking(true).map_err(failed)?;
+        let view = socket2::SockRef::from(&socket);
+        view.set_recv_buffer_size(config.receive_buffer_bytes).map_err(failed)?;
+        let got = view.recv_buffer_size().map_err(failed)?;
+        if got < config.receive_buffer_bytes {
+            tracing::warn!(
+                listener.id = listener.id,
+                wanted_bytes = config.receive_buffer_bytes,
+                got_bytes = got,
+                "the system gives a smaller receive buffer: raise net.core.rmem_max"
+            );
+        }
+        if !icmp::enable(&socket, listener.bind.is_ipv6()) {
+            tracing::warn!(listener.id = listener.id, "refused packets are found by time-outs only");
+        }
+        Ok(socket)
+    };
+    config.listeners.iter().enumerate().map(one).collect()
+}
+
+fn follow_control(
+    config: &Config,
+    kit: &kit::Service,
+    stream: stream::Client,
+    updates: mpsc::Sender<crate::adapters::shard::Update>,
+    shared: Arc<ArcSwap<Control>>,
+) {
+    let handler = ControlHandler {
+        edge_id: config.id.clone(),
+        clock: Arc::clone(&kit.clock),
+        max_rules: config.limits.blocks,
+        store: Store::default(),
+        updates,
+        shared,
+        life: kit.life.clone(),
+        rules_in_force: 0,
+    };
+    // Without a group: every edge reads everything, from the beginning, and commits nothing.
+    let pump = PumpConfig {
+        name: "edge-control",
+        group: None,
+        topics: topics(),
+        start: Start::Beginning,
+        ..PumpConfig::default()
+    };
+    kit.life.set_ready("control", false);
+    // Not critical: without the stream the edge goes on with what it has.
+    kit.life.spawn("control", TaskOptions::default(), move |task| async move {
+        Pump::new(stream, pump).run(handler, task.shutdown(), || task.beat()).await?;
+        Ok(())
+    });
+}
+
+/// From the system's random source.
+fn entropy() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    bytes[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    bytes
+}

@@ -1,0 +1,438 @@
+//! Settings of the edge, section `[edge]`. Everything that a call needs is in here or in the control topics; nothing is
+//! looked up while a call is set up, so addresses are literals.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use kit::admin::AdminConfig;
+use kit::settings::{Check, Problem, join};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Name of this edge in events and acknowledgements.
+    pub id: String,
+    pub listeners: Vec<ListenerConfig>,
+    pub trunks: Vec<TrunkConfig>,
+    pub nodes: Vec<NodeConfig>,
+    pub routes: Vec<RouteConfig>,
+    pub probe: ProbeConfig,
+    pub timers: TimerConfig,
+    pub limits: LimitConfig,
+    /// How long open INVITEs may take to finish after a stop was asked for (ms). Established calls stay on their nodes.
+    pub drain_ms: u64,
+    /// Receive buffer of each socket (bytes); the kernel may give less.
+    pub receive_buffer_bytes: usize,
+    /// Numbers that no block and no limit touches, for trunks without a list of their own. The whole dialled user part.
+    pub emergency: Vec<String>,
+    /// An admin server of its own. Without it the edge's routes are those of the process's admin server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<AdminConfig>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    Trunk,
+    Node,
+}
+
+impl Side {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Side::Trunk => "trunk",
+            Side::Node => "node",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerConfig {
+    pub id: String,
+    pub side: Side,
+    pub bind: SocketAddr,
+    /// What Via and Record-Route say; needed when `bind` is a wildcard address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrunkConfig {
+    pub id: String,
+    /// `192.0.2.0/24`, `192.0.2.7` or `192.0.2.7:5060`; the most specific of all trunks wins.
+    pub sources: Vec<Source>,
+    /// Where calls to this trunk are sent; without it none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    /// Pool of nodes that its calls go to.
+    #[serde(default = "default_pool")]
+    pub pool: String,
+    /// New calls per second; 0 = no limit.
+    #[serde(default)]
+    pub cps: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Instead of the common list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    pub id: String,
+    /// Where its SIP profile listens and sends from.
+    pub address: SocketAddr,
+    #[serde(default = "default_pool")]
+    pub pool: String,
+    #[serde(default = "default_weight")]
+    pub weight: f64,
+    /// Other addresses that it sends from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
+}
+
+/// Calls from nodes: the longest prefix of the dialled user part wins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteConfig {
+    #[serde(default)]
+    pub prefix: String,
+    /// Tried in this order.
+    pub trunks: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProbeConfig {
+    /// Off only for nodes that do not answer OPTIONS (load generators).
+    pub enabled: bool,
+    pub interval_ms: u64,
+    pub timeout_ms: u64,
+    pub resend_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimerConfig {
+    /// T1 of RFC 3261 (ms).
+    pub t1_ms: u64,
+    /// How long a node may take to its first response before the next one is tried (ms).
+    pub first_response_node_ms: u64,
+    /// The same for a trunk (ms).
+    pub first_response_trunk_ms: u64,
+    /// Longest ringing (s): timer C.
+    pub timer_c_s: u64,
+    /// A dialog older than this is given up (s).
+    pub max_call_s: u64,
+    /// A weight of capacity older than this is ignored (s).
+    pub weight_max_age_s: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitConfig {
+    /// Dialogs kept; at the limit the oldest is given up.
+    pub dialogs: usize,
+    /// INVITEs in set-up at once; above it new ones are answered 503.
+    pub open_invites: usize,
+    /// `refused` events per second and trunk; above it they are counted in `sip.rejections`.
+    pub refused_events: u32,
+    /// Next hops tried for one INVITE.
+    pub attempts: u32,
+    /// Block rules held; above it new ones are not applied, loudly.
+    pub blocks: usize,
+}
+
+fn default_pool() -> String {
+    "inbound".to_owned()
+}
+
+fn default_weight() -> f64 {
+    1.0
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        let listener = |id: &str, side, port| ListenerConfig {
+            id: id.to_owned(),
+            side,
+            bind: SocketAddr::from(([127, 0, 0, 1], port)),
+            advertise: None,
+        };
+        Config {
+            id: "edge-1".to_owned(),
+            listeners: vec![listener("trunks", Side::Trunk, 5060), listener("nodes", Side::Node, 5070)],
+            trunks: Vec::new(),
+            nodes: Vec::new(),
+            routes: Vec::new(),
+            probe: ProbeConfig::default(),
+            timers: TimerConfig::default(),
+            limits: LimitConfig::default(),
+            drain_ms: 5_000,
+            receive_buffer_bytes: 4 * 1024 * 1024,
+            emergency: ["112", "911", "999"].map(str::to_owned).to_vec(),
+            admin: None,
+        }
+    }
+}
+
+impl Default for ProbeConfig {
+    fn default() -> ProbeConfig {
+        ProbeConfig { enabled: true, interval_ms: 1_000, timeout_ms: 500, resend_ms: 250 }
+    }
+}
+
+impl Default for TimerConfig {
+    fn default() -> TimerConfig {
+        TimerConfig {
+            t1_ms: 500,
+            first_response_node_ms: 1_500,
+            first_response_trunk_ms: 4_000,
+            timer_c_s: 180,
+            max_call_s: 4 * 3600,
+            weight_max_age_s: 60,
+        }
+    }
+}
+
+impl Default for LimitConfig {
+    fn default() -> LimitConfig {
+        LimitConfig { dialogs: 100_000, open_invites: 20_000, refused_events: 100, attempts: 3, blocks: 10_000 }
+    }
+}
+
+/// A part of the address space: a network, or one address with one port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Net { ip: IpAddr, bits: u8 },
+    Port(SocketAddr),
+}
+
+impl Source {
+    #[must_use]
+    pub fn contains(self, addr: SocketAddr) -> bool {
+        let ip = addr.ip().to_canonical();
+        match self {
+            Source::Port(exact) => exact.port() == addr.port() && exact.ip().to_canonical() == ip,
+            Source::Net { ip: net, bits } => match (net, ip) {
+                (IpAddr::V4(a), IpAddr::V4(b)) => {
+                    same_prefix(u128::from(a.to_bits()), u128::from(b.to_bits()), 32, bits)
+                }
+                (IpAddr::V6(a), IpAddr::V6(b)) => same_prefix(a.to_bits(), b.to_bits(), 128, bits),
+                _ => false,
+            },
+        }
+    }
+
+    /// The greater the more specific, over both families.
+    #[must_use]
+    pub fn rank(self) -> u16 {
+        match self {
+            Source::Port(_) => 1_000,
+            Source::Net { ip: IpAddr::V4(_), bits } => u16::from(bits) + 96,
+            Source::Net { bits, .. } => u16::from(bits),
+        }
+    }
+}
+
+fn same_prefix(a: u128, b: u128, width: u32, bits: u8) -> bool {
+    let drop = width - u32::from(bits).min(width);
+    drop >= 128 || (a >> drop) == (b >> drop)
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Source, String> {
+        if let Ok(addr) = text.parse::<SocketAddr>() {
+            return Ok(Source::Port(addr));
+        }
+        let (ip, bits) = match text.split_once('/') {
+            Some((ip, bits)) => (ip, Some(bits)),
+            None => (text, None),
+        };
+        let ip: IpAddr = ip.parse().map_err(|_| format!("{text:?} is no address, network or address with port"))?;
+        let width = if ip.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => width,
+            Some(bits) => {
+                bits.parse().ok().filter(|&b| b <= width).ok_or(format!("{text:?}: a prefix has 0 to {width} bits"))?
+            }
+        };
+        Ok(Source::Net { ip, bits })
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Port(addr) => write!(f, "{addr}"),
+            Source::Net { ip, bits } => write!(f, "{ip}/{bits}"),
+        }
+    }
+}
+
+impl Serialize for Source {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Source, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Check for Config {
+    fn check(&self, at: &str, out: &mut Vec<Problem>) {
+        self.check_listeners(at, out);
+        self.check_ids(at, out);
+        for (i, trunk) in self.trunks.iter().enumerate() {
+            let at = join(at, &format!("trunks[{i}]"));
+            if trunk.sources.is_empty() && trunk.address.is_none() {
+                out.push(Problem::new(join(&at, "sources"), "[]", "a trunk needs a source, an address, or both"));
+            }
+            if !(trunk.cps >= 0.0 && trunk.cps.is_finite()) {
+                out.push(Problem::new(join(&at, "cps"), trunk.cps, "0 (no limit) or more"));
+            }
+            if !self.nodes.is_empty() && !self.nodes.iter().any(|n| n.pool == trunk.pool) {
+                out.push(Problem::new(join(&at, "pool"), &trunk.pool, "the pool of at least one node"));
+            }
+        }
+        for (i, node) in self.nodes.iter().enumerate() {
+            if !(node.weight > 0.0 && node.weight.is_finite()) {
+                let key = join(at, &format!("nodes[{i}].weight"));
+                out.push(Problem::new(key, node.weight, "more than 0"));
+            }
+        }
+        for (i, route) in self.routes.iter().enumerate() {
+            let key = join(at, &format!("routes[{i}].trunks"));
+            for id in &route.trunks {
+                match self.trunks.iter().find(|t| &t.id == id) {
+                    None => out.push(Problem::new(&key, id, "ids of trunks")),
+                    Some(t) if t.address.is_none() => out.push(Problem::new(&key, id, "trunks that have an address")),
+                    Some(_) => {}
+                }
+            }
+            if route.trunks.is_empty() {
+                out.push(Problem::new(&key, "[]", "at least one trunk"));
+            }
+        }
+        let probe = &self.probe;
+        if !(probe.resend_ms < probe.timeout_ms && probe.timeout_ms < probe.interval_ms) {
+            let value = format!("{} / {} / {}", probe.resend_ms, probe.timeout_ms, probe.interval_ms);
+            out.push(Problem::new(join(at, "probe"), value, "resend_ms < timeout_ms < interval_ms"));
+        }
+        for (key, value) in [
+            ("timers.t1_ms", self.timers.t1_ms),
+            ("timers.first_response_node_ms", self.timers.first_response_node_ms),
+            ("timers.first_response_trunk_ms", self.timers.first_response_trunk_ms),
+            ("timers.timer_c_s", self.timers.timer_c_s),
+            ("timers.max_call_s", self.timers.max_call_s),
+            ("limits.dialogs", self.limits.dialogs as u64),
+            ("limits.open_invites", self.limits.open_invites as u64),
+            ("limits.attempts", u64::from(self.limits.attempts)),
+        ] {
+            if value == 0 {
+                out.push(Problem::new(join(at, key), value, "1 or more"));
+            }
+        }
+        if let Some(admin) = &self.admin {
+            admin.check(&join(at, "admin"), out);
+        }
+    }
+}
+
+impl Config {
+    fn check_listeners(&self, at: &str, out: &mut Vec<Problem>) {
+        for (i, listener) in self.listeners.iter().enumerate() {
+            if listener.bind.ip().is_unspecified() && listener.advertise.is_none() {
+                let key = join(at, &format!("listeners[{i}].advertise"));
+                out.push(Problem::new(key, "", "an address that peers can reach, since bind is a wildcard"));
+            }
+        }
+        for side in [Side::Trunk, Side::Node] {
+            if !self.listeners.iter().any(|l| l.side == side) {
+                let why = format!("at least one listener with side = \"{}\"", side.as_str());
+                out.push(Problem::new(join(at, "listeners"), "", why));
+            }
+        }
+    }
+
+    fn check_ids(&self, at: &str, out: &mut Vec<Problem>) {
+        if self.id.is_empty() || self.id.contains(['/', ' ']) {
+            out.push(Problem::new(join(at, "id"), &self.id, "a word without '/' and spaces"));
+        }
+        let lists = [
+            ("listeners", self.listeners.iter().map(|l| &l.id).collect::<Vec<_>>()),
+            ("trunks", self.trunks.iter().map(|t| &t.id).collect()),
+            ("nodes", self.nodes.iter().map(|n| &n.id).collect()),
+        ];
+        for (list, ids) in lists {
+            let mut seen = BTreeSet::new();
+            let mut hashes = BTreeSet::new();
+            for (i, id) in ids.into_iter().enumerate() {
+                let key = join(at, &format!("{list}[{i}].id"));
+                if id.is_empty() || id.contains(['/', ' ']) {
+                    out.push(Problem::new(&key, id, "a word without '/' and spaces"));
+                } else if !seen.insert(id) {
+                    out.push(Problem::new(&key, id, "an id that stands once"));
+                } else if !hashes.insert(domain::hash32(id)) {
+                    out.push(Problem::new(&key, id, "another id: its hash in cookies equals that of an id before it"));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_read_and_ranked() {
+        let s = |t: &str| t.parse::<Source>().unwrap();
+        let addr = |t: &str| t.parse::<SocketAddr>().unwrap();
+        assert!(s("192.0.2.0/24").contains(addr("192.0.2.9:5060")));
+        assert!(!s("192.0.2.0/24").contains(addr("192.0.3.9:5060")));
+        assert!(s("0.0.0.0/0").contains(addr("203.0.113.1:1")));
+        assert!(s("192.0.2.9:15060").contains(addr("192.0.2.9:15060")));
+        assert!(!s("192.0.2.9:15060").contains(addr("192.0.2.9:15061")));
+        assert!(s("192.0.2.9").contains(addr("[::ffff:192.0.2.9]:7")));
+        assert!(s("2001:db8::/32").contains(addr("[2001:db8::7]:5060")));
+        assert!(s("192.0.2.9:1").rank() > s("192.0.2.9").rank() && s("192.0.2.9").rank() > s("192.0.0.0/16").rank());
+        assert!("192.0.2.0/33".parse::<Source>().is_err() && "host".parse::<Source>().is_err());
+    }
+
+    #[test]
+    fn all_mistakes_are_named_at_once() {
+        let mut config = Config::default();
+        config.listeners[0].bind = "0.0.0.0:5060".parse().unwrap();
+        config.nodes.push(NodeConfig {
+            id: "n".into(),
+            address: "127.0.0.1:1".parse().unwrap(),
+            pool: "inbound".into(),
+            weight: 0.0,
+            sources: vec![],
+        });
+        config.routes.push(RouteConfig { prefix: String::new(), trunks: vec!["nobody".into()] });
+        config.probe.timeout_ms = 5_000;
+        let mut out = Vec::new();
+        config.check("edge", &mut out);
+        let keys: Vec<&str> = out.iter().map(|p| p.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            ["edge.listeners[0].advertise", "edge.nodes[0].weight", "edge.routes[0].trunks", "edge.probe"]
+        );
+        let mut out = Vec::new();
+        Config::default().check("edge", &mut out);
+        assert!(out.is_empty(), "{out:?}");
+    }
+}

@@ -1,0 +1,332 @@
+//! An initial INVITE: whose call it is, whether it may go on, and where to.
+//!
+//! The order of the checks is the order of the brief: what no proxy may forward (loop, hops, scheme, extension, route),
+//! then drain and limits, then blocks, then the route. Each refusal is one `refused` event with its reason.
+
+use bytes::Bytes;
+use domain::CallId;
+use domain::identity::HEADER;
+use schemas::SipDecision;
+use sip::transaction::{InviteServer, InviteServerInput};
+use sip::{Message, Name, NameAddr, Uri, host_ip};
+
+use super::challenge::Continuation;
+use super::control::{Number, Subject};
+use super::invite::{Invite, Kind, Route, Times};
+use super::receive::trunk_index;
+use super::timers::Armed;
+use super::topology::Peer;
+use super::{Cx, Proxy, ServerRef, branch, facts};
+
+/// Why a call is not forwarded, and what to say.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub status: u16,
+    /// One word for machines.
+    pub reason: &'static str,
+    pub unsupported: Option<String>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: u16, reason: &'static str) -> Refusal {
+        Refusal { status, reason, unsupported: None }
+    }
+}
+
+/// How many INVITEs are remembered per one that may be in set-up: repeated and refused ones included.
+const REMEMBERED_PER_OPEN: usize = 4;
+
+impl Proxy {
+    pub(super) fn initial_invite(&mut self, cx: &Cx, m: &Message<'_>, key: u128) {
+        self.counters.invites += 1;
+        let merged = self.seed.key(&[b"merged", m.call_id(), m.from_tag(), &m.cseq().to_be_bytes()]);
+        if self.merged.contains_key(&merged) {
+            // The story of this transaction is being told already: it came back to us, or by two ways.
+            return self.reject(cx, m, 482, "loop");
+        }
+        if self.invites.len() >= self.config.limits.open_invites.saturating_mul(REMEMBERED_PER_OPEN) {
+            self.counters.refused += 1;
+            return self.reject(cx, m, 503, "overload");
+        }
+        let mut invite = self.new_invite(cx, m, key, Kind::Initial);
+        invite.merged_key = Some(merged);
+        let mut decision = SipDecision {
+            acl_rule: Some(format!("{}/{}", cx.peer.side().as_str(), self.topology.id_of(cx.peer))),
+            acl_result: Some("allow".to_owned()),
+            config_digest: Some(self.topology.digest.clone()),
+            ..SipDecision::default()
+        };
+        let verdict = self.admit(cx, m, &mut invite, &mut decision);
+        let slot = self.invites.reserve();
+        self.servers.insert(key, ServerRef::Invite(slot));
+        self.merged.insert(merged, slot);
+        self.setting_up += 1;
+        match verdict {
+            Err(refusal) => self.refuse(cx, m, &mut invite, decision, refusal),
+            Ok(()) => {
+                self.trying(cx, m, &mut invite);
+                if !self.attempt(cx.now, slot, &mut invite, m, decision, None) {
+                    let refusal = Refusal::new(503, "no_node");
+                    self.refuse(cx, m, &mut invite, SipDecision::default(), refusal);
+                }
+            }
+        }
+        self.put_invite(slot, invite);
+    }
+
+    /// The 100 that stops the sender from repeating itself.
+    pub(super) fn trying(&mut self, cx: &Cx, m: &Message<'_>, invite: &mut Invite) {
+        invite.last = self.local_answer(m, cx.from, 100, &[]);
+        invite.times.trying = Some(invite.since(cx.now));
+        self.send(cx.listener, cx.from, invite.last.clone());
+    }
+
+    pub(super) fn new_invite(&mut self, cx: &Cx, m: &Message<'_>, key: u128, kind: Kind) -> Box<Invite> {
+        let challenge_key = self.seed.key(&[
+            b"challenge",
+            self.topology.id_of(cx.peer).as_bytes(),
+            &[cx.peer.side() as u8],
+            m.call_id(),
+            m.from_tag(),
+        ]);
+        Box::new(Invite {
+            kind,
+            peer: cx.peer,
+            listener: cx.listener,
+            source: cx.from,
+            request: Bytes::copy_from_slice(m.bytes()),
+            received: cx.now,
+            server_key: key,
+            merged_key: None,
+            challenge_key,
+            server: InviteServer::new(self.times.sip),
+            last: Bytes::new(),
+            call: CallId::from_bytes([0; 16]),
+            parent: None,
+            branches: Vec::new(),
+            tried: Vec::new(),
+            forced: None,
+            route: Route::Dialog,
+            pop_routes: 0,
+            finished: None,
+            cancelled: false,
+            dialog: None,
+            armed: Armed::default(),
+            identity: facts::identity(m),
+            parties: facts::parties(m, &self.topology, trunk_index(cx.peer)),
+            auth: facts::auth(m),
+            offer: facts::session(m),
+            continues: None,
+            times: Times::default(),
+            responses: Vec::new(),
+            retransmits_in: 0,
+            timer_fired: None,
+        })
+    }
+
+    fn admit(
+        &mut self,
+        cx: &Cx,
+        m: &Message<'_>,
+        invite: &mut Invite,
+        decision: &mut SipDecision,
+    ) -> Result<(), Refusal> {
+        self.identify(cx, m, invite);
+        let uri = Uri::parse(m.uri()).map_err(|_| Refusal::new(400, "request_uri"))?;
+        check_message(m, &uri)?;
+        if branch::is_loop(m, |host| self.is_own_host(host)) {
+            return Err(Refusal::new(482, "loop"));
+        }
+        invite.pop_routes = self.preloaded_routes(m)?;
+        if self.draining {
+            return Err(Refusal::new(503, "draining"));
+        }
+        if self.setting_up >= self.config.limits.open_invites {
+            decision.limit_rule = Some("edge/open_invites".to_owned());
+            decision.limit_result = Some("limited".to_owned());
+            return Err(Refusal::new(503, "limit"));
+        }
+        if let Peer::Trunk(t) = cx.peer {
+            let dialled = invite.parties.callee_raw.as_deref().unwrap_or_default();
+            if !self.topology.trunks[t].emergency.iter().any(|n| n == dialled) {
+                self.limit(cx, t, decision)?;
+                self.blocks(cx, t, invite, decision)?;
+            }
+        }
+        self.choose_route(cx, invite, decision)
+    }
+
+    /// Call id and parent: a node's signed header, else the challenged call that this continues, else a new one.
+    fn identify(&mut self, cx: &Cx, m: &Message<'_>, invite: &mut Invite) {
+        if let Some(found) = self.challenges.take(cx.now.mono_us, invite.challenge_key, m.cseq()) {
+            let Continuation { call, parent, cseq, status, next_hop } = found;
+            invite.continues = Some((cseq, status));
+            invite.forced = next_hop;
+            (invite.call, invite.parent) = (call, parent);
+            return;
+        }
+        if matches!(cx.peer, Peer::Node(_))
+            && let Some(value) = m.named(HEADER)
+        {
+            match std::str::from_utf8(value).ok().map(|v| self.keys.verify(v)) {
+                Some(Ok(claim)) => {
+                    invite.call = claim.call;
+                    invite.parent = Some(claim.leg.to_string());
+                    return;
+                }
+                _ => self.counters.forged_headers += 1,
+            }
+        } else if m.named(HEADER).is_some() {
+            self.counters.forged_headers += 1;
+        }
+        invite.call = CallId::new(cx.now.wall_us, self.random.ten_bytes());
+    }
+
+    /// Without a To-tag a Route may name us and nothing else. Returns how many values to take off.
+    fn preloaded_routes(&self, m: &Message<'_>) -> Result<usize, Refusal> {
+        let mut own = 0;
+        for value in m.values(Name::Route) {
+            let uri = NameAddr::parse(value).and_then(|a| Uri::parse(a.uri).ok());
+            let address = uri.and_then(|u| Some(std::net::SocketAddr::new(u.ip()?, u.port.unwrap_or(5060))));
+            match address {
+                Some(address) if self.topology.is_own(address) => own += 1,
+                _ => return Err(Refusal::new(403, "route")),
+            }
+        }
+        Ok(own)
+    }
+
+    fn is_own_host(&self, host: &[u8]) -> bool {
+        if self.topology.listeners.iter().any(|l| l.host.as_bytes() == host) {
+            return true;
+        }
+        // A sent-by without a port means 5060.
+        host_ip(host).is_some_and(|ip| self.topology.is_own(std::net::SocketAddr::new(ip, 5060)))
+    }
+
+    fn limit(&mut self, cx: &Cx, trunk: usize, decision: &mut SipDecision) -> Result<(), Refusal> {
+        if self.topology.trunks[trunk].cps <= 0.0 {
+            return Ok(());
+        }
+        let left = self.trunks[trunk].bucket.take(cx.now.mono_us);
+        decision.limit_rule = Some(format!("trunk/{}/cps", self.topology.trunks[trunk].id));
+        decision.limit_result = Some(if left.is_ok() { "pass" } else { "limited" }.to_owned());
+        decision.limit_tokens_left = Some(left.unwrap_or_else(|l| l));
+        if left.is_ok() {
+            return Ok(());
+        }
+        self.counters.limited += 1;
+        Err(Refusal::new(503, "limit"))
+    }
+
+    fn blocks(&mut self, cx: &Cx, trunk: usize, invite: &Invite, decision: &mut SipDecision) -> Result<(), Refusal> {
+        let parties = &invite.parties;
+        let number = |raw: &'_ Option<String>| raw.clone().unwrap_or_default();
+        let (caller, callee) = (number(&parties.caller_raw), number(&parties.callee_raw));
+        let trunk = &self.topology.trunks[trunk];
+        let subject = Subject {
+            trunk: &trunk.id,
+            account: trunk.account.as_deref(),
+            source: cx.from,
+            caller: Number { raw: &caller, e164: parties.caller_e164.as_deref() },
+            callee: Number { raw: &callee, e164: parties.callee_e164.as_deref() },
+        };
+        let verdict = self.control.judge(cx.now.wall_us, &subject);
+        decision.block_version.clone_from(&self.control.block_version);
+        decision.shadow_blocks = verdict.shadow.iter().map(|r| r.key.clone()).collect();
+        self.counters.shadow_hits += verdict.shadow.len() as u64;
+        let Some(rule) = verdict.enforced else { return Ok(()) };
+        decision.block_id = Some(rule.key.clone());
+        decision.block_mode = Some("enforce".to_owned());
+        self.counters.blocked += 1;
+        Err(Refusal::new(rule.status, "block"))
+    }
+
+    fn choose_route(&mut self, cx: &Cx, invite: &mut Invite, decision: &mut SipDecision) -> Result<(), Refusal> {
+        match cx.peer {
+            Peer::Trunk(t) => {
+                let pool = self.topology.trunks[t].pool.clone();
+                decision.pool = Some(pool.clone());
+                decision.algorithm = Some("smooth_weighted".to_owned());
+                decision.weight_version.clone_from(&self.control.weight_version);
+                invite.route = Route::Pool(pool);
+                if self.has_next(cx.now, invite) { Ok(()) } else { Err(Refusal::new(503, "no_node")) }
+            }
+            Peer::Node(_) => {
+                let number = invite.parties.callee_raw.as_deref().unwrap_or_default();
+                let route = self.topology.route(number).ok_or(Refusal::new(404, "no_route"))?;
+                decision.route_rule = Some(format!("prefix/{}", route.prefix));
+                decision.algorithm = Some("ordered".to_owned());
+                let trunks: Vec<usize> =
+                    route.trunks.iter().copied().filter(|&t| self.topology.trunks[t].address.is_some()).collect();
+                if trunks.is_empty() {
+                    return Err(Refusal::new(404, "no_route"));
+                }
+                invite.route = Route::Trunks { prefix: route.prefix.clone(), trunks };
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers an INVITE that was never forwarded, and tells it.
+    pub(super) fn refuse(
+        &mut self,
+        cx: &Cx,
+        m: &Message<'_>,
+        invite: &mut Invite,
+        mut decision: SipDecision,
+        refusal: Refusal,
+    ) {
+        self.counters.refused += 1;
+        let unsupported = refusal.unsupported.clone().unwrap_or_default();
+        let extra = [("Unsupported", unsupported.as_bytes())];
+        let add: &[(&str, &[u8])] = if refusal.unsupported.is_some() { &extra } else { &[] };
+        invite.last = self.local_answer(m, cx.from, refusal.status, add);
+        invite.finished = Some(refusal.status);
+        invite.times.finished = Some(invite.since(cx.now));
+        self.setting_up -= 1;
+        invite.server.handle(cx.now.mono_us, InviteServerInput::Respond(refusal.status));
+        let told = match cx.peer {
+            Peer::Trunk(t) => self.trunks[t].refused.take(cx.now.mono_us, self.config.limits.refused_events),
+            Peer::Node(_) => true,
+        };
+        decision.reason = Some(refusal.reason.to_owned());
+        if told {
+            self.tell_refused(cx, m, invite, decision, refusal.status);
+        } else if let Peer::Trunk(t) = cx.peer {
+            let refused = super::rejections::Refused {
+                from: cx.from,
+                listener: cx.listener,
+                trunk: Some(t),
+                bytes: m.bytes().len(),
+                reason: refusal.reason,
+                method: Some("INVITE"),
+                answered: true,
+            };
+            self.rejections.count_trunk(cx.now.wall_us, t, &refused);
+        }
+        self.send(cx.listener, cx.from, invite.last.clone());
+    }
+}
+
+/// What no proxy may forward, whoever sent it.
+fn check_message(m: &Message<'_>, uri: &Uri<'_>) -> Result<(), Refusal> {
+    if !(uri.is_sip() || uri.is_tel()) {
+        return Err(Refusal::new(416, "scheme"));
+    }
+    if !uri.headers.is_empty() {
+        return Err(Refusal::new(400, "request_uri"));
+    }
+    if m.max_forwards() == Some(0) {
+        return Err(Refusal::new(483, "max_forwards"));
+    }
+    let required: Vec<String> = m.values(Name::ProxyRequire).map(facts::text).collect();
+    if !required.is_empty() {
+        let unsupported = Some(required.join(", "));
+        return Err(Refusal { status: 420, reason: "unsupported", unsupported });
+    }
+    if uri.user.is_none_or(<[u8]>::is_empty) {
+        return Err(Refusal::new(404, "no_number"));
+    }
+    Ok(())
+}

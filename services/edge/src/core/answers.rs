@@ -1,0 +1,386 @@
+//! Responses to a forwarded INVITE, its timers, and the choice of the one final response that goes upstream.
+
+use bytes::Bytes;
+use domain::Now;
+use sip::edit::{ack_non_2xx, forward_response, reason_phrase};
+use sip::transaction::{Action, InviteClientInput, InviteServerInput, InviteServerState};
+use sip::{Index, Message};
+
+use super::cancel::Why;
+use super::challenge::Continuation;
+use super::invite::{Branch, Cancel, End, Invite, Kind};
+use super::slab::Slot;
+use super::topology::Peer;
+use super::{Cx, Proxy, facts};
+
+/// Left out of every response that goes on: the header is between us and the nodes.
+pub(super) const STRIP: &[&str] = &[domain::identity::HEADER];
+/// When a 503 becomes a 500 its advice to stay away goes too: it was about one next hop, not about us.
+const STRIP_503: &[&str] = &[domain::identity::HEADER, "Retry-After"];
+
+impl Proxy {
+    pub(super) fn invite_response(&mut self, cx: &Cx, slot: Slot, invite: &mut Invite, at: usize, m: &Message<'_>) {
+        let status = m.status();
+        let since = invite.since(cx.now);
+        invite.note_response(status, cx.now);
+        let branch = &mut invite.branches[at];
+        branch.facts.first_response.get_or_insert(since);
+        branch.first_by = u64::MAX;
+        branch.client.handle(cx.now.mono_us, InviteClientInput::Response(status));
+        match status {
+            100..=199 => self.provisional(cx, invite, at, m),
+            200..=299 => self.success(cx, invite, at, m),
+            _ => self.failure(cx, slot, invite, at, m),
+        }
+    }
+
+    fn provisional(&mut self, cx: &Cx, invite: &mut Invite, at: usize, m: &Message<'_>) {
+        let status = m.status();
+        let since = invite.since(cx.now);
+        let branch = &mut invite.branches[at];
+        if branch.end.is_some() && !branch.abandoned || branch.answered {
+            return;
+        }
+        if status > 100 {
+            branch.ring_by = cx.now.mono_us + self.times.timer_c;
+            branch.facts.ringing.get_or_insert(since);
+        }
+        let given_up = branch.abandoned || invite.finished.is_some();
+        if given_up || matches!(branch.cancel, Cancel::Wanted) {
+            self.cancel_branch(cx.now, invite, at);
+        }
+        if given_up || status == 100 {
+            return;
+        }
+        match status {
+            180 => drop(invite.times.first_180.get_or_insert(since)),
+            183 if !m.body().is_empty() => drop(invite.times.first_183_sdp.get_or_insert(since)),
+            _ => {}
+        }
+        if (180..190).contains(&status) {
+            invite.times.first_18x.get_or_insert(since);
+        }
+        let bytes = upstream(m, None);
+        self.respond(cx.now, invite, status, bytes);
+    }
+
+    fn success(&mut self, cx: &Cx, invite: &mut Invite, at: usize, m: &Message<'_>) {
+        let since = invite.since(cx.now);
+        let known = invite.branches[at].to_tags.iter().any(|tag| tag == m.to_tag());
+        match invite.finished {
+            Some(status) if status >= 300 => return self.late_answer(cx, invite, at, m),
+            Some(_) if known => {
+                // The callee repeats its 2xx until the ACK arrives: end to end, so it goes through.
+                let bytes = upstream(m, None);
+                return self.respond(cx.now, invite, m.status(), bytes);
+            }
+            _ => {}
+        }
+        let second = invite.finished.is_some();
+        let branch = &mut invite.branches[at];
+        branch.to_tags.push(m.to_tag().to_vec());
+        branch.answered = true;
+        branch.end = None;
+        branch.facts.finished = Some(since);
+        branch.facts.status = Some(m.status());
+        branch.facts.to_tag = Some(facts::text(m.to_tag()));
+        let target = branch.target;
+        // The branch's call goes over to the dialog, which gives it back at its end.
+        let counted = std::mem::take(&mut branch.counted);
+        if !second {
+            invite.finished = Some(m.status());
+            invite.times.finished = Some(since);
+            self.setting_up -= 1;
+        }
+        if invite.kind == Kind::Initial {
+            if let Peer::Node(n) = target {
+                self.nodes[n].answered += 1;
+            }
+            if second {
+                self.uncount(target, counted);
+                self.open_dialog(cx.now, invite, at, m, false);
+                self.counters.late_answers += 1;
+                self.tell_late(cx.now, invite, at, m, "forwarded");
+            } else {
+                self.counters.answered += 1;
+                self.open_dialog(cx.now, invite, at, m, true);
+                self.tell_answered(cx.now, invite, at, m);
+            }
+        } else if !second {
+            self.tell_in_dialog(cx.now, invite, at, Some(m));
+        }
+        let bytes = upstream(m, None);
+        self.respond(cx.now, invite, m.status(), bytes);
+        for other in 0..invite.branches.len() {
+            if other != at && invite.branches[other].end.is_none() && !invite.branches[other].answered {
+                self.cancel_branch(cx.now, invite, other);
+            }
+        }
+    }
+
+    fn failure(&mut self, cx: &Cx, slot: Slot, invite: &mut Invite, at: usize, m: &Message<'_>) {
+        let since = invite.since(cx.now);
+        let branch = &mut invite.branches[at];
+        while branch.client.poll() == Some(Action::Ack) {
+            let sent = branch.sent.clone();
+            let (listener, to) = (branch.listener, branch.to);
+            let mut ack = Vec::with_capacity(400);
+            let mut index = self.scratch.take().unwrap_or_default();
+            if let Ok(sent) = index.parse(&sent) {
+                ack_non_2xx(&sent, m, &mut ack);
+                self.counters.packets_out += 1;
+                self.out.push_back(super::Action::Send { listener, to, bytes: ack.into() });
+            }
+            self.scratch = Some(index);
+        }
+        let branch = &mut invite.branches[at];
+        let counts = branch.end.is_none() || (branch.abandoned && branch.response.is_none());
+        if branch.answered || !counts {
+            return;
+        }
+        let end = End::Status { status: m.status(), q850: facts::has_q850(m) };
+        branch.response = Some(Bytes::copy_from_slice(m.bytes()));
+        branch.facts.status = Some(m.status());
+        branch.facts.to_tag = Some(facts::text(m.to_tag()));
+        branch.facts.finished = Some(since);
+        if let (Peer::Node(n), 500..=599) = (branch.target, m.status()) {
+            self.nodes[n].failed_5xx += 1;
+        }
+        self.end_branch(invite, at, end);
+        self.settle(cx.now, slot, invite);
+    }
+
+    /// Notes that a branch is over and gives back what it held.
+    pub(super) fn end_branch(&mut self, invite: &mut Invite, at: usize, end: End) {
+        let branch = &mut invite.branches[at];
+        branch.end = Some(end);
+        branch.first_by = u64::MAX;
+        branch.ring_by = u64::MAX;
+        let counted = std::mem::take(&mut branch.counted);
+        let target = branch.target;
+        if let (Peer::Node(n), End::NoFirstResponse | End::TimedOut) = (target, end) {
+            self.nodes[n].timeouts += 1;
+        }
+        self.uncount(target, counted);
+    }
+
+    pub(super) fn uncount(&mut self, target: Peer, counted: bool) {
+        if let (Peer::Node(n), true) = (target, counted) {
+            self.nodes[n].calls_now -= 1;
+            self.nodes[n].ended += 1;
+        }
+    }
+
+    /// After a branch ended: wait for the others, try the next hop, or answer.
+    pub(super) fn settle(&mut self, now: Now, slot: Slot, invite: &mut Invite) {
+        if invite.finished.is_some() || invite.branches.iter().any(Branch::waits) {
+            return;
+        }
+        if !invite.cancelled && invite.kind == Kind::Initial && invite.timer_fired != Some("C") {
+            let last = invite.branches.last().and_then(|b| b.end);
+            if let Some(end) = last.filter(|end| end.fails_over())
+                && self.fail_over(now, slot, invite, end.label())
+            {
+                let before = invite.branches.len() - 2;
+                invite.branches[before].facts.failover_reason = Some(end.label());
+                return;
+            }
+        }
+        self.finish(now, invite);
+    }
+
+    /// Sends the final response: the best of what came, or one of our own when nothing did.
+    fn finish(&mut self, now: Now, invite: &mut Invite) {
+        let best = best_response(&invite.branches).filter(|_| !invite.cancelled);
+        let cancelled = || invite.branches.iter().position(|b| b.response.is_some() && b.facts.status == Some(487));
+        let chosen = if invite.cancelled { cancelled() } else { best };
+        let timer_c = invite.timer_fired == Some("C") && !invite.cancelled;
+        let local = if invite.cancelled {
+            487
+        } else if invite.branches.iter().any(|b| matches!(b.end, Some(End::NodeDown | End::Unreachable))) {
+            503
+        } else {
+            408
+        };
+        let mut index = self.scratch.take().unwrap_or_default();
+        let stored = chosen.filter(|_| !timer_c).and_then(|at| invite.branches[at].response.clone());
+        let (status, bytes, response) = match stored.as_ref().map(|bytes| index.parse(bytes)) {
+            Some(Ok(m)) => {
+                let status = if m.status() == 503 { 500 } else { m.status() };
+                (status, upstream(&m, (m.status() == 503).then_some((500, reason_phrase(500)))), Some(m))
+            }
+            _ => {
+                // A second index: the first one may still hold the response.
+                let mut request = Index::new();
+                let bytes = match request.parse(&invite.request) {
+                    Ok(m) => self.local_answer(&m, invite.source, local, &[]),
+                    Err(_) => Bytes::new(),
+                };
+                (local, bytes, None)
+            }
+        };
+        if response.is_none() && invite.timer_fired.is_none() && local == 408 {
+            invite.timer_fired = Some("B");
+        }
+        invite.finished = Some(status);
+        invite.times.finished = Some(invite.since(now));
+        self.setting_up -= 1;
+        if schemas::grammar::is_challenge(status) && invite.kind == Kind::Initial {
+            self.remember_challenge(now, invite, status, chosen);
+        }
+        if invite.kind == Kind::Initial {
+            self.counters.failed += 1;
+            self.tell_final(now, invite, status, chosen, response.as_ref());
+        } else {
+            self.tell_in_dialog(now, invite, chosen.unwrap_or(0), response.as_ref());
+        }
+        self.scratch = Some(index);
+        self.respond(now, invite, status, bytes);
+    }
+
+    fn remember_challenge(&mut self, now: Now, invite: &Invite, status: u16, chosen: Option<usize>) {
+        let next_hop = matches!(status, 401 | 407).then(|| chosen.map(|at| invite.branches[at].target)).flatten();
+        let continuation = Continuation {
+            call: invite.call,
+            parent: invite.parent.clone(),
+            cseq: invite.identity.cseq,
+            status,
+            next_hop,
+        };
+        self.challenges.remember(now.mono_us, invite.challenge_key, continuation);
+    }
+
+    /// Sends a response upstream through the server transaction.
+    pub(super) fn respond(&mut self, now: Now, invite: &mut Invite, status: u16, bytes: Bytes) {
+        if invite.server.state() == InviteServerState::Ended {
+            return;
+        }
+        invite.server.handle(now.mono_us, InviteServerInput::Respond(status));
+        invite.last = bytes.clone();
+        let (listener, to) = (invite.listener, invite.source);
+        self.send(listener, to, bytes);
+    }
+
+    pub(super) fn run_invite_server(&mut self, invite: &mut Invite) {
+        while let Some(action) = invite.server.poll() {
+            match action {
+                Action::Resend if !invite.last.is_empty() => {
+                    let (listener, to, bytes) = (invite.listener, invite.source, invite.last.clone());
+                    self.counters.retransmissions_out += 1;
+                    self.send(listener, to, bytes);
+                }
+                Action::NoAck => {
+                    invite.timer_fired.get_or_insert("no_ack");
+                    self.counters.unacknowledged += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn tick_invite(&mut self, now: Now, slot: Slot, invite: &mut Invite) {
+        invite.server.handle(now.mono_us, InviteServerInput::Tick);
+        self.run_invite_server(invite);
+        for at in 0..invite.branches.len() {
+            self.tick_client(now, slot, invite, at);
+            self.tick_first_response(now, slot, invite, at);
+            if invite.branches[at].end.is_none()
+                && !invite.branches[at].answered
+                && now.mono_us >= invite.branches[at].ring_by
+            {
+                invite.branches[at].ring_by = u64::MAX;
+                invite.timer_fired = Some("C");
+                self.give_up_branch(now, slot, invite, at, Why::TimerC);
+            }
+            self.tick_cancel(now, slot, invite, at);
+        }
+    }
+
+    fn tick_client(&mut self, now: Now, slot: Slot, invite: &mut Invite, at: usize) {
+        let branch = &mut invite.branches[at];
+        if branch.dead {
+            return;
+        }
+        branch.client.handle(now.mono_us, InviteClientInput::Tick);
+        while let Some(action) = invite.branches[at].client.poll() {
+            let branch = &mut invite.branches[at];
+            match action {
+                Action::Resend => {
+                    branch.facts.retransmits += 1;
+                    if let Peer::Node(n) = branch.target {
+                        self.nodes[n].retransmits += 1;
+                    }
+                    let (listener, to, bytes) = (branch.listener, branch.to, branch.sent.clone());
+                    self.counters.retransmissions_out += 1;
+                    self.send(listener, to, bytes);
+                }
+                Action::TimedOut if branch.end.is_none() => {
+                    branch.facts.finished = Some(now.mono_us.saturating_sub(invite.received.mono_us));
+                    self.end_branch(invite, at, End::TimedOut);
+                    self.settle(now, slot, invite);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Nothing came in time: another next hop is tried if there is one, else this one keeps its chance until timer B.
+    fn tick_first_response(&mut self, now: Now, slot: Slot, invite: &mut Invite, at: usize) {
+        let branch = &invite.branches[at];
+        if !branch.waits() || now.mono_us < branch.first_by {
+            return;
+        }
+        if invite.cancelled {
+            // RFC 3261 §9.1: no CANCEL without a provisional. Whoever cancelled does not wait for that.
+            self.give_up_branch(now, slot, invite, at, Why::NeverAnswered);
+            return;
+        }
+        invite.branches[at].first_by = u64::MAX;
+        let more = (invite.branches.len() as u32) < self.config.limits.attempts && self.has_next(now, invite);
+        if invite.finished.is_none() && invite.kind == Kind::Initial && more {
+            let branch = &mut invite.branches[at];
+            branch.abandoned = true;
+            branch.client.handle(now.mono_us, InviteClientInput::Silence);
+            self.end_branch(invite, at, End::NoFirstResponse);
+            self.settle(now, slot, invite);
+        }
+    }
+
+    /// A node is gone: whatever waits for it goes on at once.
+    pub(super) fn abandon_target(&mut self, now: Now, slot: Slot, invite: &mut Invite, gone: Peer, end: End) {
+        for at in 0..invite.branches.len() {
+            let branch = &mut invite.branches[at];
+            if branch.target != gone || !branch.waits() {
+                continue;
+            }
+            branch.abandoned = true;
+            branch.facts.finished = Some(now.mono_us.saturating_sub(invite.received.mono_us));
+            branch.client.handle(now.mono_us, InviteClientInput::Silence);
+            self.end_branch(invite, at, end);
+            // In case it only seemed to be gone: a phone must not go on ringing there.
+            self.cancel_branch(now, invite, at);
+            self.settle(now, slot, invite);
+        }
+    }
+}
+
+/// The response as it goes upstream: without our Via and our header, with another status when ours must not be theirs.
+pub(super) fn upstream(m: &Message<'_>, status: Option<(u16, &str)>) -> Bytes {
+    let mut out = Vec::with_capacity(m.bytes().len());
+    forward_response(m, status, if status.is_some() { STRIP_503 } else { STRIP }, &mut out);
+    out.into()
+}
+
+/// RFC 3261 §16.7 step 6: a 6xx if there is one, else the lowest class; in it a challenge first, else the latest.
+fn best_response(branches: &[Branch]) -> Option<usize> {
+    let rank = |b: &Branch| {
+        let status = b.facts.status.filter(|_| b.response.is_some())?;
+        Some(match status {
+            600.. => 0,
+            401 | 407 | 415 | 420 | 484 => 10 * (status / 100),
+            _ => 10 * (status / 100) + 1,
+        })
+    };
+    let ranked = branches.iter().enumerate().filter_map(|(at, b)| Some((rank(b)?, std::cmp::Reverse(at))));
+    ranked.min().map(|(_, std::cmp::Reverse(at))| at)
+}

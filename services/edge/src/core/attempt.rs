@@ -1,0 +1,295 @@
+//! Choosing the next hop and sending the INVITE there: the first attempt and each failover.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use domain::identity::HEADER;
+use domain::{LegId, Now};
+use schemas::{SipCandidate, SipDecision};
+use sip::edit::{Forward, forward};
+use sip::transaction::InviteClient;
+use sip::{Message, Uri};
+
+use super::balance::{Tier, View};
+use super::branch::Branch as BranchName;
+use super::control::Wanted;
+use super::cookie::Cookie;
+use super::health::State;
+use super::invite::{Branch, BranchFacts, Cancel, Invite, Route};
+use super::slab::Slot;
+use super::topology::Peer;
+use super::{ClientRef, Proxy};
+
+impl Proxy {
+    /// Refreshes how the nodes of a pool look to the balancer.
+    fn look_at_nodes(&mut self, now: Now, pool: &str) {
+        self.views.clear();
+        for (i, node) in self.topology.nodes.iter().enumerate() {
+            let wanted = self.control.weight(&node.id, now.wall_us, self.times.weight_max_age);
+            let weight = node.weight * wanted.factor;
+            let tier = match self.health[i].state() {
+                _ if node.pool != pool || wanted.state != Wanted::Active => Tier::Out,
+                State::Down => Tier::Out,
+                _ if weight <= 0.0 => Tier::Weightless,
+                State::Suspect => Tier::Suspect,
+                State::Up => Tier::Up,
+            };
+            let calls = u32::try_from(self.nodes[i].calls_now).unwrap_or(0);
+            self.views.push(View { weight, tier, calls });
+        }
+    }
+
+    /// Whether there is a next hop that was not tried yet.
+    pub(super) fn has_next(&mut self, now: Now, invite: &Invite) -> bool {
+        match &invite.route {
+            Route::Pool(pool) => {
+                self.look_at_nodes(now, pool);
+                let open = |(i, v): (usize, &View)| v.tier != Tier::Out && !invite.tried.contains(&Peer::Node(i));
+                self.views.iter().enumerate().any(open)
+            }
+            Route::Trunks { trunks, .. } => trunks.iter().any(|&t| !invite.tried.contains(&Peer::Trunk(t))),
+            Route::Dialog => false,
+        }
+    }
+
+    fn next_hop(&mut self, now: Now, invite: &mut Invite, decision: &mut SipDecision) -> Option<Peer> {
+        let forced = invite.forced.take();
+        match &invite.route {
+            Route::Pool(pool) => {
+                self.look_at_nodes(now, pool);
+                if let Some(Peer::Node(n)) = forced
+                    && self.views.get(n).is_some_and(|v| v.tier != Tier::Out)
+                {
+                    decision.algorithm = Some("same_as_challenged".to_owned());
+                    decision.candidates = vec![self.candidate(Peer::Node(n), 1.0)];
+                    return forced;
+                }
+                let node_of = |p: &Peer| match p {
+                    Peer::Node(n) => Some(*n),
+                    Peer::Trunk(_) => None,
+                };
+                let tried: Vec<usize> = invite.tried.iter().filter_map(node_of).collect();
+                let mut top = std::mem::take(&mut self.top);
+                let chosen = self.balancer.choose(&self.views, &tried, &mut top);
+                decision.candidates = top
+                    .iter()
+                    .map(|c| SipCandidate { weight: Some(c.weight), ..self.candidate(Peer::Node(c.node), c.score) })
+                    .collect();
+                self.top = top;
+                chosen.map(Peer::Node)
+            }
+            Route::Trunks { trunks, .. } => {
+                let open: Vec<usize> =
+                    trunks.iter().copied().filter(|&t| !invite.tried.contains(&Peer::Trunk(t))).collect();
+                let first = match forced {
+                    Some(Peer::Trunk(t)) if open.contains(&t) => {
+                        decision.algorithm = Some("same_as_challenged".to_owned());
+                        t
+                    }
+                    _ => *open.first()?,
+                };
+                let score = |at: usize| 1.0 / (at + 1) as f64;
+                decision.candidates =
+                    open.iter().take(3).enumerate().map(|(i, &t)| self.candidate(Peer::Trunk(t), score(i))).collect();
+                Some(Peer::Trunk(first))
+            }
+            Route::Dialog => None,
+        }
+    }
+
+    fn candidate(&self, peer: Peer, score: f64) -> SipCandidate {
+        let (state, calls) = match peer {
+            Peer::Node(n) => {
+                (Some(self.health[n].state().as_str().to_owned()), i32::try_from(self.nodes[n].calls_now).ok())
+            }
+            Peer::Trunk(_) => (None, None),
+        };
+        SipCandidate { id: self.topology.id_of(peer).to_owned(), score, weight: None, state, calls }
+    }
+
+    fn address_of(&self, peer: Peer) -> Option<SocketAddr> {
+        match peer {
+            Peer::Node(n) => Some(self.topology.nodes[n].address),
+            Peer::Trunk(t) => self.topology.trunks[t].address,
+        }
+    }
+
+    /// Sends the INVITE to the next hop, after its `attempt` event. False when there is none left.
+    pub(super) fn attempt(
+        &mut self,
+        now: Now,
+        slot: Slot,
+        invite: &mut Invite,
+        m: &Message<'_>,
+        mut decision: SipDecision,
+        failover: Option<&'static str>,
+    ) -> bool {
+        let Some(target) = self.next_hop(now, invite, &mut decision) else { return false };
+        let Some(to) = self.address_of(target) else { return false };
+        invite.tried.push(target);
+        let attempt = invite.branches.len() as u32 + 1;
+        let leg = LegId::edge(&invite.call, &invite.identity.call_id, &invite.identity.from_tag, m.cseq(), attempt);
+        let listener = self.topology.listener_for(target.side(), to);
+        let name =
+            BranchName::derive(&self.keys, m, u8::try_from(attempt).unwrap_or(u8::MAX), self.topology.hash_of(target));
+        let signed = matches!(target, Peer::Node(_)).then(|| self.keys.sign(&invite.call, &leg));
+        let bytes = self.write_forward(invite, m, target, to, listener, &name.text, signed.as_deref());
+        let wait = match target {
+            Peer::Node(_) => self.times.first_response_node,
+            Peer::Trunk(_) => self.times.first_response_trunk,
+        };
+        if let Peer::Node(n) = target {
+            self.nodes[n].calls_now += 1;
+            self.nodes[n].attempts += 1;
+        }
+        self.clients.insert(name.key, ClientRef::Invite(slot, invite.branches.len()));
+        invite.branches.push(Branch {
+            attempt,
+            leg,
+            target,
+            listener,
+            to,
+            key: name.key,
+            text: name.text,
+            sent: bytes.clone(),
+            client: InviteClient::new(now.mono_us, self.times.sip),
+            first_by: now.mono_us + wait,
+            ring_by: now.mono_us + self.times.timer_c,
+            cancel: Cancel::No,
+            abandoned: false,
+            end: None,
+            answered: false,
+            counted: matches!(target, Peer::Node(_)),
+            dead: false,
+            response: None,
+            to_tags: Vec::new(),
+            late: Vec::new(),
+            facts: BranchFacts { forwarded: invite.since(now), ..BranchFacts::default() },
+        });
+        self.counters.attempts += 1;
+        if failover.is_some() {
+            self.counters.failovers += 1;
+        }
+        decision.reason = Some("routed".to_owned());
+        decision.chosen_side = Some(target.side().as_str().to_owned());
+        decision.chosen_id = Some(self.topology.id_of(target).to_owned());
+        decision.failover_reason = failover.map(str::to_owned);
+        self.tell_attempt(now, invite, m, decision, signed);
+        self.send(listener, to, bytes);
+        true
+    }
+
+    /// The next attempt of an INVITE whose request was stored.
+    pub(super) fn fail_over(&mut self, now: Now, slot: Slot, invite: &mut Invite, reason: &'static str) -> bool {
+        if invite.branches.len() as u32 >= self.config.limits.attempts || !self.has_next(now, invite) {
+            return false;
+        }
+        let request = invite.request.clone();
+        let mut index = self.scratch.take().unwrap_or_default();
+        let done = match index.parse(&request) {
+            Ok(m) => {
+                let decision = SipDecision {
+                    pool: match &invite.route {
+                        Route::Pool(pool) => Some(pool.clone()),
+                        _ => None,
+                    },
+                    route_rule: match &invite.route {
+                        Route::Trunks { prefix, .. } => Some(format!("prefix/{prefix}")),
+                        _ => None,
+                    },
+                    algorithm: Some(
+                        if matches!(invite.route, Route::Pool(_)) { "smooth_weighted" } else { "ordered" }.to_owned(),
+                    ),
+                    weight_version: self.control.weight_version.clone(),
+                    config_digest: Some(self.topology.digest.clone()),
+                    ..SipDecision::default()
+                };
+                self.attempt(now, slot, invite, &m, decision, Some(reason))
+            }
+            Err(_) => false,
+        };
+        self.scratch = Some(index);
+        done
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename the arguments")]
+    fn write_forward(
+        &self,
+        invite: &Invite,
+        m: &Message<'_>,
+        target: Peer,
+        to: SocketAddr,
+        listener: usize,
+        branch: &str,
+        signed: Option<&str>,
+    ) -> bytes::Bytes {
+        let hash = |side: fn(Peer) -> bool| {
+            [invite.peer, target].into_iter().find(|p| side(*p)).map_or(0, |p| self.topology.hash_of(p))
+        };
+        let cookie = Cookie {
+            call: invite.call,
+            node: hash(|p| matches!(p, Peer::Node(_))),
+            trunk: hash(|p| matches!(p, Peer::Trunk(_))),
+        };
+        let cookie = cookie.seal(&self.keys, m.call_id(), m.from_tag());
+        let route = |listener: usize| format!("<sip:{cookie}@{};lr>", self.topology.listeners[listener].host);
+        // RFC 5658: the side that the request leaves by is on top.
+        let (outer, inner) = (route(listener), route(invite.listener));
+        let via = format!("SIP/2.0/UDP {};branch={branch}", self.topology.listeners[listener].host);
+        let uri = rewrite_uri(m.uri(), to);
+        let header = [(HEADER, signed.unwrap_or_default().as_bytes())];
+        let mut out = Vec::with_capacity(m.bytes().len() + 480);
+        let edit = Forward {
+            uri: Some(&uri),
+            via: Some(via.as_bytes()),
+            record_routes: &[outer.as_bytes(), inner.as_bytes()],
+            pop_routes: invite.pop_routes,
+            max_forwards: m.max_forwards().map_or(70, |n| n.saturating_sub(1)),
+            source: Some(invite.source),
+            strip: &[HEADER],
+            add: if signed.is_some() { &header } else { &[] },
+        };
+        forward(m, &edit, &mut out);
+        out.into()
+    }
+}
+
+/// The dialled user at the next hop's address. Parameters that would send it elsewhere are left out; a tel URI becomes a
+/// sip URI with `user=phone`.
+fn rewrite_uri(uri: &[u8], to: SocketAddr) -> Vec<u8> {
+    let mut text = String::with_capacity(uri.len() + 24);
+    if let Ok(old) = Uri::parse(uri) {
+        let user = if old.is_tel() { old.number() } else { old.user.unwrap_or_default() };
+        let _ = write!(text, "sip:{}@{to}", String::from_utf8_lossy(user));
+        if old.is_tel() {
+            text.push_str(";user=phone");
+        } else {
+            for param in old.params.split(|&b| b == b';').filter(|p| !p.is_empty()) {
+                let name = param.split(|&b| b == b'=').next().unwrap_or_default();
+                let routing = [&b"transport"[..], b"maddr", b"ttl", b"lr"].iter().any(|n| name.eq_ignore_ascii_case(n));
+                if !routing {
+                    let _ = write!(text, ";{}", String::from_utf8_lossy(param));
+                }
+            }
+        }
+    }
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_host_changes_and_nothing_can_redirect_the_request() {
+        let to: SocketAddr = "10.0.0.1:5080".parse().unwrap();
+        let new = |uri: &str| String::from_utf8(rewrite_uri(uri.as_bytes(), to)).unwrap();
+        assert_eq!(
+            new("sip:+4930@edge.example;user=phone;maddr=6.6.6.6;transport=tcp"),
+            "sip:+4930@10.0.0.1:5080;user=phone"
+        );
+        assert_eq!(new("sip:a;b=c%40d:pw@edge:5070"), "sip:a;b=c%40d:pw@10.0.0.1:5080");
+        assert_eq!(new("tel:+4930;phone-context=x"), "sip:+4930@10.0.0.1:5080;user=phone");
+        assert_eq!(new("sip:1@x").len(), "sip:1@10.0.0.1:5080".len());
+    }
+}

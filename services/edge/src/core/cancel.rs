@@ -1,0 +1,122 @@
+//! CANCEL in both directions, and giving up on branches.
+
+use domain::Now;
+use sip::edit::cancel;
+use sip::transaction::{Action, InviteClientState, NonInviteClient, NonInviteClientInput};
+use sip::{Message, Method};
+
+use super::invite::{Cancel, End, Invite};
+use super::slab::Slot;
+use super::{Cx, Proxy, ServerRef};
+
+/// Why a branch is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    TimerC,
+    /// Cancelled, and the next hop never said anything.
+    NeverAnswered,
+}
+
+impl Proxy {
+    /// A CANCEL from upstream. It is answered by us, each copy alike, whatever becomes of the call.
+    pub(super) fn cancel(&mut self, cx: &Cx, m: &Message<'_>) {
+        let key = self.server_key(cx.peer, m, Method::Invite);
+        let Some(&ServerRef::Invite(slot)) = self.servers.get(&key) else {
+            return self.reject(cx, m, 481, "no_transaction");
+        };
+        self.answer_statelessly(cx, m, 200, &[]);
+        let Some(mut invite) = self.invites.take(slot) else { return };
+        if invite.finished.is_none() && !invite.cancelled {
+            invite.cancelled = true;
+            invite.times.cancel = Some(invite.since(cx.now));
+            self.counters.cancelled += 1;
+            for at in 0..invite.branches.len() {
+                let branch = &mut invite.branches[at];
+                if branch.end.is_some() {
+                    continue;
+                }
+                if branch.client.state() == InviteClientState::Calling {
+                    branch.first_by = branch.first_by.min(cx.now.mono_us + self.times.first_response_node);
+                }
+                self.cancel_branch(cx.now, &mut invite, at);
+            }
+            self.settle(cx.now, slot, &mut invite);
+        }
+        self.put_invite(slot, invite);
+    }
+
+    /// Sends a CANCEL, or notes that one is wanted as soon as a provisional response allows it.
+    pub(super) fn cancel_branch(&mut self, now: Now, invite: &mut Invite, at: usize) {
+        let branch = &mut invite.branches[at];
+        if matches!(branch.cancel, Cancel::Sent { .. }) || branch.answered {
+            return;
+        }
+        if branch.client.state() != InviteClientState::Proceeding {
+            branch.cancel = Cancel::Wanted;
+            return;
+        }
+        let sent = branch.sent.clone();
+        let mut bytes = Vec::with_capacity(400);
+        let mut index = self.scratch.take().unwrap_or_default();
+        if let Ok(sent) = index.parse(&sent) {
+            cancel(&sent, &mut bytes);
+        }
+        self.scratch = Some(index);
+        let bytes = bytes::Bytes::from(bytes);
+        let branch = &mut invite.branches[at];
+        branch.cancel = Cancel::Sent {
+            client: NonInviteClient::new(now.mono_us, self.times.sip),
+            bytes: bytes.clone(),
+            gives_up: now.mono_us + self.times.sip.give_up(),
+        };
+        let (listener, to) = (branch.listener, branch.to);
+        self.send(listener, to, bytes);
+    }
+
+    /// The next hop answered our CANCEL. The INVITE's own final response is still to come.
+    pub(super) fn cancel_answered(&mut self, now: Now, invite: &mut Invite, at: usize, status: u16) {
+        if let Cancel::Sent { client, .. } = &mut invite.branches[at].cancel {
+            client.handle(now.mono_us, NonInviteClientInput::Response(status));
+            while client.poll().is_some() {}
+        }
+    }
+
+    pub(super) fn give_up_branch(&mut self, now: Now, slot: Slot, invite: &mut Invite, at: usize, why: Why) {
+        self.cancel_branch(now, invite, at);
+        let sent = matches!(invite.branches[at].cancel, Cancel::Sent { .. });
+        if why == Why::TimerC && sent {
+            // Its 487 will come, or 64 × T1 will pass.
+            return;
+        }
+        invite.branches[at].abandoned = true;
+        self.end_branch(invite, at, End::Cancelled);
+        self.settle(now, slot, invite);
+    }
+
+    pub(super) fn tick_cancel(&mut self, now: Now, slot: Slot, invite: &mut Invite, at: usize) {
+        let branch = &mut invite.branches[at];
+        let (listener, to) = (branch.listener, branch.to);
+        let Cancel::Sent { client, bytes, gives_up } = &mut branch.cancel else { return };
+        client.handle(now.mono_us, NonInviteClientInput::Tick);
+        let mut resend = None;
+        while let Some(action) = client.poll() {
+            if action == Action::Resend {
+                resend = Some(bytes.clone());
+            }
+        }
+        let over = now.mono_us >= *gives_up;
+        if let Some(bytes) = resend {
+            self.counters.retransmissions_out += 1;
+            self.send(listener, to, bytes);
+        }
+        let branch = &mut invite.branches[at];
+        if over && branch.waits_for_cancelled_final() {
+            // Nothing more will come from there.
+            branch.dead = true;
+            if branch.end.is_none() && !branch.answered {
+                self.end_branch(invite, at, End::Cancelled);
+                self.settle(now, slot, invite);
+            }
+        }
+    }
+}

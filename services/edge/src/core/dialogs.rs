@@ -1,0 +1,150 @@
+//! Open dialogs: only what the end of a call has to say. Routing inside a dialog needs none of this, the cookie does it.
+
+use std::collections::HashMap;
+
+use domain::{CallId, LegId, Now};
+
+use super::hash::Seed;
+use super::slab::{Slab, Slot};
+use super::topology::Peer;
+
+/// How long an ended dialog is remembered, for crossing and repeated BYEs (64 × T1).
+const REMEMBER_US: u64 = 32_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Open,
+    /// A BYE is on its way; the first one counts.
+    Ending,
+    Over {
+        until: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Dialog {
+    pub call: CallId,
+    pub leg: LegId,
+    pub parent: Option<String>,
+    pub attempt: u32,
+    pub sip_call_id: Box<str>,
+    pub caller_tag: Box<str>,
+    pub callee_tag: Box<str>,
+    pub cseq: u32,
+    pub from_uri: Box<str>,
+    pub to_uri: Box<str>,
+    pub caller: Peer,
+    pub callee: Peer,
+    /// Where the parties' packets came from and went to, for requests whose target is no usable literal.
+    pub caller_address: std::net::SocketAddr,
+    pub callee_address: std::net::SocketAddr,
+    pub caller_number: Box<str>,
+    pub callee_number: Box<str>,
+    pub received: Now,
+    pub answered: Now,
+    pub ack_us: Option<u64>,
+    pub reinvites: i32,
+    pub phase: Phase,
+    /// Its end is told by an event; false for a second answer of one INVITE, which the first one already speaks for.
+    pub reported: bool,
+    /// Set by the table.
+    pub key: u128,
+}
+
+#[derive(Debug)]
+pub struct Dialogs {
+    slab: Slab<Dialog>,
+    by_key: HashMap<u128, Slot>,
+    seed: Seed,
+    sweep: usize,
+    open: usize,
+}
+
+impl Dialogs {
+    #[must_use]
+    pub fn new(seed: Seed) -> Dialogs {
+        Dialogs { slab: Slab::default(), by_key: HashMap::new(), seed, sweep: 0, open: 0 }
+    }
+
+    /// The same for both directions: tags in the order of their bytes.
+    fn key(&self, call_id: &[u8], one: &[u8], other: &[u8]) -> u128 {
+        let (first, second) = if one <= other { (one, other) } else { (other, one) };
+        self.seed.key(&[b"dialog", call_id, first, second])
+    }
+
+    #[must_use]
+    pub fn find(&self, call_id: &[u8], one: &[u8], other: &[u8]) -> Option<Slot> {
+        self.by_key.get(&self.key(call_id, one, other)).copied()
+    }
+
+    pub fn insert(&mut self, mut dialog: Dialog) -> Slot {
+        let key = self.key(dialog.sip_call_id.as_bytes(), dialog.caller_tag.as_bytes(), dialog.callee_tag.as_bytes());
+        dialog.key = key;
+        let slot = self.slab.insert(dialog);
+        self.open += 1;
+        if let Some(old) = self.by_key.insert(key, slot) {
+            self.close(old, 0);
+            self.slab.remove(old);
+        }
+        slot
+    }
+
+    #[must_use]
+    pub fn get(&self, slot: Slot) -> Option<&Dialog> {
+        self.slab.get(slot)
+    }
+
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Dialog> {
+        self.slab.get_mut(slot)
+    }
+
+    /// Dialogs that are not over.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Marks the end; false when it had ended before.
+    pub fn close(&mut self, slot: Slot, now: u64) -> bool {
+        match self.slab.get_mut(slot) {
+            Some(dialog) if !matches!(dialog.phase, Phase::Over { .. }) => {
+                dialog.phase = Phase::Over { until: now + REMEMBER_US };
+                self.open -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Looks at a sixteenth of the table: forgets what is long over, and gives the dialogs that are older than `max_age`.
+    pub fn sweep(&mut self, now: u64, max_age: u64, expired: &mut Vec<Slot>) {
+        let places = self.slab.places();
+        let part = places / 16 + 1;
+        for _ in 0..part.min(places) {
+            self.sweep = (self.sweep + 1) % places;
+            let Some(slot) = self.slab.at(self.sweep) else { continue };
+            let Some(dialog) = self.slab.get(slot) else { continue };
+            match dialog.phase {
+                Phase::Over { until } if until <= now => self.forget(slot),
+                Phase::Over { .. } => {}
+                _ if dialog.answered.mono_us + max_age <= now => expired.push(slot),
+                _ => {}
+            }
+        }
+    }
+
+    /// The open dialog that was answered first: what has to go when the table is full.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Slot> {
+        let open = |slot: &Slot| self.slab.get(*slot).is_some_and(|d| !matches!(d.phase, Phase::Over { .. }));
+        self.slab.slots().filter(open).min_by_key(|slot| self.slab.get(*slot).map(|d| d.answered.mono_us))
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        if let Some(dialog) = self.slab.remove(slot)
+            && self.by_key.get(&dialog.key) == Some(&slot)
+        {
+            self.by_key.remove(&dialog.key);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What an event says about a message: pure translation of headers and session descriptions into the fields of the schema.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use schemas::{SdpSummary, SipAuth, SipHeaders, SipIdentity, SipParties, SipTransport};
+use sha2::{Digest, Sha256};
+use sip::{Credentials, Message, Name, Params, Rport, Uri, sdp};
+
+use super::topology::{Listener, Peer, Topology};
+
+/// Digests of header values that repeat from call to call. Bounded; emptied when full.
+#[derive(Debug, Default)]
+pub struct Digests {
+    seen: HashMap<Vec<u8>, String>,
+}
+
+impl Digests {
+    /// Eight hex digits over the sorted, lower-case elements of a comma-separated header.
+    fn of_list(&mut self, message: &Message<'_>, name: Name) -> Option<String> {
+        let raw = message.header(name)?;
+        if let Some(known) = self.seen.get(raw) {
+            return Some(known.clone());
+        }
+        let mut words: Vec<String> =
+            message.values(name).map(|v| String::from_utf8_lossy(v).to_ascii_lowercase()).collect();
+        words.sort_unstable();
+        let digest = hex(&Sha256::digest(words.join(",").as_bytes())[..4]);
+        if self.seen.len() >= 512 {
+            self.seen.clear();
+        }
+        self.seen.insert(raw.to_vec(), digest.clone());
+        Some(digest)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
+        let _ = write!(text, "{b:02x}");
+        text
+    })
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    sip::edit::unfold(bytes)
+}
+
+fn some_text(bytes: &[u8]) -> Option<String> {
+    (!bytes.is_empty()).then(|| text(bytes))
+}
+
+#[must_use]
+pub fn identity(m: &Message<'_>) -> SipIdentity {
+    let uri = Uri::parse(m.uri()).ok();
+    let (from, to) = (m.from(), m.to());
+    SipIdentity {
+        method: text(m.method_token()),
+        call_id: text(m.call_id()),
+        cseq: m.cseq(),
+        cseq_method: None,
+        from_tag: text(m.from_tag()),
+        to_tag: some_text(m.to_tag()),
+        request_scheme: uri.map(|u| text(u.scheme).to_ascii_lowercase()),
+        request_user: uri.and_then(|u| u.user).map(text),
+        request_host: uri.map(|u| match u.port {
+            Some(port) => format!("{}:{port}", text(u.host)),
+            None => text(u.host),
+        }),
+        request_params: uri.and_then(|u| some_text(u.params)),
+        from_uri: some_text(from.uri),
+        from_display: some_text(from.display),
+        to_uri: some_text(to.uri),
+        branch: some_text(m.branch()),
+        max_forwards: m.max_forwards().and_then(|n| i32::try_from(n).ok()),
+        dialog_id: None,
+        in_dialog: !m.to_tag().is_empty(),
+        reinvite_kind: None,
+    }
+}
+
+#[must_use]
+pub fn transport(m: &Message<'_>, from: SocketAddr, listener: &Listener) -> SipTransport {
+    let via = m.via();
+    let ip = from.ip().to_canonical();
+    let asked = matches!(via.rport, Rport::Asked(_));
+    let differs = sip::host_ip(via.host.of(m.bytes())) != Some(ip);
+    SipTransport {
+        source_ip: Some(ip.to_string()),
+        source_port: Some(from.port()),
+        destination_ip: Some(listener.address.ip().to_string()),
+        destination_port: Some(listener.address.port()),
+        listener_id: Some(listener.id.clone()),
+        transport: Some("udp".to_owned()),
+        received: (asked || differs).then(|| ip.to_string()),
+        rport: asked.then_some(from.port()),
+        message_bytes: i32::try_from(m.bytes().len()).ok(),
+        via_hops: i32::try_from(m.values(Name::Via).count()).ok(),
+        ..SipTransport::default()
+    }
+}
+
+/// The dialled number and the caller's, as on the wire.
+#[must_use]
+pub fn numbers(m: &Message<'_>) -> (String, String) {
+    let user = |uri: &[u8]| Uri::parse(uri).map(|u| text(u.number())).unwrap_or_default();
+    (user(m.from().uri), user(m.uri()))
+}
+
+#[must_use]
+pub fn parties(m: &Message<'_>, topology: &Topology, trunk: Option<usize>) -> SipParties {
+    let (caller, callee) = numbers(m);
+    let mut parties = number_parties(&caller, &callee, topology, trunk);
+    parties.p_asserted_identity = m.values(Name::PAssertedIdentity).next().map(text);
+    parties.remote_party_id = m.text(Name::RemotePartyId);
+    parties.privacy = m.text(Name::Privacy);
+    let count = |name: Name| i32::try_from(m.values(name).count()).ok().filter(|&n| n > 0);
+    parties.diversion_count = count(Name::Diversion);
+    parties.diversion_first = m.values(Name::Diversion).next().map(text);
+    parties.history_info_count = count(Name::HistoryInfo);
+    parties.history_info_first = m.values(Name::HistoryInfo).next().map(text);
+    parties.identity_verified = m.header(Name::Identity).map(|_| "unchecked".to_owned());
+    parties
+}
+
+/// Numbers raw and normalised, trunk and account.
+#[must_use]
+pub fn number_parties(caller: &str, callee: &str, topology: &Topology, trunk: Option<usize>) -> SipParties {
+    let trunk = trunk.map(|t| &topology.trunks[t]);
+    SipParties {
+        trunk_id: trunk.map(|t| t.id.clone()),
+        account: trunk.and_then(|t| t.account.clone()),
+        caller_e164: domain::normalize_number(caller),
+        callee_e164: domain::normalize_number(callee),
+        caller_raw: (!caller.is_empty()).then(|| caller.to_owned()),
+        callee_raw: (!callee.is_empty()).then(|| callee.to_owned()),
+        ..SipParties::default()
+    }
+}
+
+/// The trunk of a call: the one it came from, else the one it goes to.
+#[must_use]
+pub fn trunk_of(one: Peer, other: Option<Peer>) -> Option<usize> {
+    [Some(one), other].into_iter().flatten().find_map(|peer| match peer {
+        Peer::Trunk(t) => Some(t),
+        Peer::Node(_) => None,
+    })
+}
+
+#[must_use]
+pub fn headers(m: &Message<'_>, digests: &mut Digests) -> SipHeaders {
+    let contact = m.contact().and_then(|c| Uri::parse(c.uri).ok());
+    let reason = reason(m);
+    let seconds = |name: Name| {
+        let value = m.header(name)?;
+        let end = value.iter().position(|b| !b.is_ascii_digit()).unwrap_or(value.len());
+        std::str::from_utf8(&value[..end]).ok()?.parse().ok()
+    };
+    let (reason_protocol, reason_cause, reason_text) = reason.map_or((None, None, None), |r| (Some(r.0), r.1, r.2));
+    SipHeaders {
+        user_agent: m.text(Name::UserAgent),
+        server: m.text(Name::Server),
+        contact_host: contact.map(|u| text(u.host)),
+        contact_port: contact.and_then(|u| u.port),
+        allow_digest: digests.of_list(m, Name::Allow),
+        supported_digest: digests.of_list(m, Name::Supported),
+        require_digest: digests.of_list(m, Name::Require),
+        expires_s: seconds(Name::Expires),
+        session_expires_s: seconds(Name::SessionExpires),
+        refer_to: m.text(Name::ReferTo),
+        referred_by: m.text(Name::ReferredBy),
+        replaces: m.text(Name::Replaces),
+        reason_protocol,
+        reason_cause,
+        reason_text,
+        warning: m.text(Name::Warning),
+        retry_after_s: seconds(Name::RetryAfter),
+        ..SipHeaders::default()
+    }
+}
+
+/// Protocol, cause and text of the first Reason.
+#[must_use]
+pub fn reason(m: &Message<'_>) -> Option<(String, Option<i32>, Option<String>)> {
+    let value = m.values(Name::Reason).next()?;
+    let end = value.iter().position(|&b| b == b';').unwrap_or(value.len());
+    let find = |name: &[u8]| Params::new(&value[end..]).find(name);
+    let cause = find(b"cause").and_then(|c| std::str::from_utf8(c).ok()?.parse().ok());
+    let said = find(b"text").map(|t| text(t.strip_prefix(b"\"").and_then(|t| t.strip_suffix(b"\"")).unwrap_or(t)));
+    Some((text(sip::trim(&value[..end])), cause, said))
+}
+
+/// Whether a response carries a Q.850 cause: then the failure is the far side's, not the next hop's.
+#[must_use]
+pub fn has_q850(m: &Message<'_>) -> bool {
+    m.values(Name::Reason).any(|v| v.len() >= 5 && v[..5].eq_ignore_ascii_case(b"Q.850"))
+}
+
+#[must_use]
+pub fn session(m: &Message<'_>) -> Option<SdpSummary> {
+    let body = m.body();
+    let found = sdp::Summary::parse(body)?;
+    let srtp = if found.dtls {
+        "dtls"
+    } else if found.srtp {
+        "sdes"
+    } else {
+        "none"
+    };
+    Some(SdpSummary {
+        codecs: found.codecs,
+        ptime_ms: found.ptime_ms.map(i32::from),
+        dtmf_type: found.dtmf.map(str::to_owned),
+        srtp: Some(srtp.to_owned()),
+        ice: Some(found.ice),
+        media_ip: found.media_ip.map(|ip| ip.to_string()),
+        media_port: found.media_port,
+        direction: Some(found.direction.to_owned()),
+        fingerprint: Some(hex(&Sha256::digest(body)[..8])),
+        body: None,
+    })
+}
+
+/// Credentials in a request. The user's name only as a hash.
+#[must_use]
+pub fn auth(m: &Message<'_>) -> Option<SipAuth> {
+    let value = m.header(Name::ProxyAuthorization).or_else(|| m.header(Name::Authorization))?;
+    let found = Credentials::parse(value);
+    Some(SipAuth {
+        challenged: false,
+        credentials_present: true,
+        result: None,
+        realm: found.realm.map(text),
+        username_hash: found.username.map(|u| hex(&Sha256::digest(u)[..8])),
+    })
+}
+
+/// The realm of a challenge in a 401 or 407.
+#[must_use]
+pub fn challenge_realm(m: &Message<'_>) -> Option<String> {
+    let value = m.header(Name::ProxyAuthenticate).or_else(|| m.header(Name::WwwAuthenticate))?;
+    sip::Challenge::parse(value).realm.map(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sip::Index;
+
+    #[test]
+    fn a_reason_is_taken_apart_and_its_protocol_recognised() {
+        let message = |reason: &str| {
+            format!(
+                "SIP/2.0 500 x\r\nVia: SIP/2.0/UDP a;branch=z\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nReason: {reason}\r\n\r\n"
+            )
+        };
+        let raw = message("Q.850 ;cause=17;text=\"USER_BUSY\"");
+        let mut index = Index::new();
+        let m = index.parse(raw.as_bytes()).unwrap();
+        assert_eq!(reason(&m), Some(("Q.850".into(), Some(17), Some("USER_BUSY".into()))));
+        assert!(has_q850(&m));
+        let raw = message("SIP;cause=503");
+        assert!(!has_q850(&Index::new().parse(raw.as_bytes()).unwrap()));
+    }
+}

@@ -1,0 +1,259 @@
+//! What we believe about one node, from our probes and from every packet that it sends.
+//!
+//! An OPTIONS goes out each second and again after 250 ms. It counts as missed when no SIP of any kind came from the node
+//! within 500 ms of it: a node that talks is alive, whatever it answers. Two misses in a row make it suspect, a refused
+//! port or three of the last four down. One answered probe makes a suspect node good again, two in a row a down one.
+
+use crate::config::ProbeConfig;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    Up,
+    Suspect,
+    Down,
+}
+
+impl State {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Up => "up",
+            State::Suspect => "suspect",
+            State::Down => "down",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A new probe.
+    Send,
+    /// The same bytes again.
+    Resend,
+    /// The state is another one now.
+    Changed { before: State },
+}
+
+/// Counts since the last report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    pub sent: i32,
+    pub answered: i32,
+    pub lost: i32,
+    pub rtt_max_us: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Health {
+    interval: u64,
+    timeout: u64,
+    resend: u64,
+    enabled: bool,
+    state: State,
+    next_probe: u64,
+    sent_at: Option<u64>,
+    resent: bool,
+    last_life: Option<u64>,
+    /// The last four results, newest lowest; 1 = missed.
+    misses: u8,
+    hits_in_row: i32,
+    misses_in_row: i32,
+    pub window: Window,
+    pub last_status: Option<u16>,
+    pub rtt_us: Option<u64>,
+    pub reason: &'static str,
+}
+
+impl Health {
+    /// Nodes begin as up: refusing calls until the first probe came back would make every restart an outage.
+    #[must_use]
+    pub fn new(now: u64, config: &ProbeConfig) -> Health {
+        Health {
+            interval: config.interval_ms * 1000,
+            timeout: config.timeout_ms * 1000,
+            resend: config.resend_ms * 1000,
+            enabled: config.enabled,
+            state: State::Up,
+            next_probe: now,
+            sent_at: None,
+            resent: false,
+            last_life: None,
+            misses: 0,
+            hits_in_row: 0,
+            misses_in_row: 0,
+            window: Window::default(),
+            last_status: None,
+            rtt_us: None,
+            reason: "start",
+        }
+    }
+
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    #[must_use]
+    pub fn streaks(&self) -> (i32, i32) {
+        (self.misses_in_row, self.hits_in_row)
+    }
+
+    /// Any SIP from the node.
+    pub fn life(&mut self, now: u64) {
+        self.last_life = Some(now);
+    }
+
+    /// The answer to our probe, whatever its status: 503 means full, not dead.
+    pub fn answered(&mut self, now: u64, status: u16) {
+        self.last_status = Some(status);
+        if let Some(sent) = self.sent_at {
+            let rtt = now.saturating_sub(sent);
+            self.rtt_us = Some(rtt);
+            self.window.rtt_max_us = self.window.rtt_max_us.max(rtt);
+        }
+    }
+
+    /// Its port refuses: there is no process behind it.
+    pub fn refused(&mut self, now: u64) -> Option<Order> {
+        if self.last_life.is_some_and(|life| now.saturating_sub(life) < 1_000) {
+            // An error of an older packet that arrives together with an answer.
+            return None;
+        }
+        self.misses = 0b1111;
+        self.hits_in_row = 0;
+        self.sent_at = None;
+        self.turn(State::Down, "refused")
+    }
+
+    /// To be called at `deadline`; each order is to be carried out, in turn, until there is none.
+    pub fn tick(&mut self, now: u64) -> Option<Order> {
+        if !self.enabled {
+            return None;
+        }
+        if let Some(sent) = self.sent_at {
+            let alive = self.last_life.is_some_and(|life| life >= sent);
+            if alive || now >= sent + self.timeout {
+                self.sent_at = None;
+                return self.judge(alive);
+            }
+            if !self.resent && now >= sent + self.resend {
+                self.resent = true;
+                return Some(Order::Resend);
+            }
+            return None;
+        }
+        if now >= self.next_probe {
+            self.next_probe = now + self.interval;
+            self.sent_at = Some(now);
+            self.resent = false;
+            self.window.sent += 1;
+            return Some(Order::Send);
+        }
+        None
+    }
+
+    fn judge(&mut self, alive: bool) -> Option<Order> {
+        self.misses = (self.misses << 1) | u8::from(!alive);
+        if alive {
+            self.window.answered += 1;
+            self.hits_in_row += 1;
+            self.misses_in_row = 0;
+            let needed = if self.state == State::Down { 2 } else { 1 };
+            return if self.hits_in_row >= needed { self.turn(State::Up, "answered") } else { None };
+        }
+        self.window.lost += 1;
+        self.misses_in_row += 1;
+        self.hits_in_row = 0;
+        if (self.misses & 0b1111).count_ones() >= 3 {
+            self.turn(State::Down, "three of the last four probes missed")
+        } else if self.misses & 0b11 == 0b11 && self.state == State::Up {
+            self.turn(State::Suspect, "two probes missed in a row")
+        } else {
+            None
+        }
+    }
+
+    fn turn(&mut self, state: State, reason: &'static str) -> Option<Order> {
+        if self.state == state {
+            return None;
+        }
+        if state == State::Up {
+            self.misses = 0;
+        }
+        self.reason = reason;
+        let before = std::mem::replace(&mut self.state, state);
+        Some(Order::Changed { before })
+    }
+
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        if !self.enabled {
+            return None;
+        }
+        Some(match self.sent_at {
+            Some(sent) if self.last_life.is_some_and(|life| life >= sent) => sent,
+            Some(sent) if !self.resent => sent + self.resend,
+            Some(sent) => sent + self.timeout,
+            None => self.next_probe,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs until `end`, answering probes sent before `dies` and from `returns` on; gives the state changes with their time.
+    fn run(dies: u64, returns: u64, end: u64) -> Vec<(u64, State)> {
+        let mut h = Health::new(0, &ProbeConfig::default());
+        let mut changes = Vec::new();
+        let mut now = 0;
+        while now <= end {
+            while let Some(order) = h.tick(now) {
+                match order {
+                    Order::Send if now < dies || now >= returns => {
+                        h.life(now);
+                        h.answered(now, 200);
+                    }
+                    Order::Changed { .. } => changes.push((now / 1000, h.state())),
+                    _ => {}
+                }
+            }
+            now = h.deadline().unwrap().max(now + 1);
+        }
+        changes
+    }
+
+    #[test]
+    fn a_silent_node_is_suspect_after_two_misses_and_down_after_three() {
+        let changes = run(5_000_000, u64::MAX, 20_000_000);
+        assert_eq!(changes, [(6_500, State::Suspect), (7_500, State::Down)]);
+    }
+
+    #[test]
+    fn a_node_that_returns_needs_two_answers() {
+        let changes = run(5_000_000, 10_000_000, 20_000_000);
+        assert_eq!(changes.len(), 3);
+        assert_eq!(changes[2].1, State::Up);
+        assert!((11_000..11_600).contains(&changes[2].0), "{changes:?}");
+    }
+
+    #[test]
+    fn any_packet_counts_as_life_and_one_lost_probe_as_nothing() {
+        let mut h = Health::new(0, &ProbeConfig::default());
+        assert_eq!(h.tick(0), Some(Order::Send));
+        assert_eq!(h.tick(250_000), Some(Order::Resend));
+        h.life(300_000);
+        assert_eq!(h.tick(500_000), None);
+        assert_eq!((h.state(), h.window.answered, h.window.lost), (State::Up, 1, 0));
+    }
+
+    #[test]
+    fn a_refused_port_is_down_at_once() {
+        let mut h = Health::new(0, &ProbeConfig::default());
+        h.tick(0);
+        assert_eq!(h.refused(2_000), Some(Order::Changed { before: State::Up }));
+        assert_eq!(h.refused(3_000), None);
+        assert_eq!(h.state(), State::Down);
+    }
+}

@@ -1,0 +1,202 @@
+//! What happens by the clock: probes, what follows from a node's state, sweeps, and the reports of each second.
+
+use bytes::Bytes;
+use domain::Now;
+use schemas::{NodeHealth, NodePassive, NodeProbe};
+use sip::edit::Request;
+
+use super::branch::Branch as BranchName;
+use super::health::{Order, State, Window};
+use super::invite::End;
+use super::slab::Slot;
+use super::timers::Owner;
+use super::topology::Peer;
+use super::{Action, ClientRef, Proxy};
+
+const SECOND: u64 = 1_000_000;
+const SUMMARY: u64 = 5 * SECOND;
+
+impl Proxy {
+    pub(super) fn arm_house(&mut self) {
+        let probes = self.health.iter().filter_map(|h| h.deadline()).min();
+        let at = probes.unwrap_or(u64::MAX).min(self.next_second);
+        self.timers.arm(&mut self.house, Owner::House, Some(at));
+    }
+
+    pub(super) fn keep_house(&mut self, now: Now) {
+        for node in 0..self.health.len() {
+            self.tick_health(now, node);
+        }
+        if now.mono_us < self.next_second {
+            return;
+        }
+        self.next_second = now.mono_us + SECOND;
+        let mut expired = Vec::new();
+        self.dialogs.sweep(now.mono_us, self.times.max_call, &mut expired);
+        for slot in expired {
+            self.lose_dialog(now, slot, "max_call");
+        }
+        self.report_rejections(now);
+        if now.mono_us >= self.next_summary {
+            self.next_summary = now.mono_us + SUMMARY;
+            for node in 0..self.health.len() {
+                self.report_node(now, node, None);
+            }
+        }
+    }
+
+    fn report_rejections(&mut self, now: Now) {
+        if self.rejections.is_empty() {
+            return;
+        }
+        let listeners = &self.topology.listeners;
+        let trunks = &self.topology.trunks;
+        let rows = self.rejections.close(
+            now.wall_us,
+            &self.topology.edge_id,
+            |l| listeners.get(l).map(|l| l.id.clone()).unwrap_or_default(),
+            |t| trunks.get(t).map(|t| t.id.clone()).unwrap_or_default(),
+        );
+        self.out.extend(rows.into_iter().map(|row| Action::Rejections(Box::new(row))));
+    }
+
+    pub(super) fn tick_health(&mut self, now: Now, node: usize) {
+        while let Some(order) = self.health[node].tick(now.mono_us) {
+            self.obey(now, node, order);
+        }
+    }
+
+    fn obey(&mut self, now: Now, node: usize, order: Order) {
+        let to = self.topology.nodes[node].address;
+        let listener = self.topology.listener_for(Peer::Node(node).side(), to);
+        match order {
+            Order::Send => {
+                let bytes = self.write_probe(node, listener);
+                self.nodes[node].probe_bytes = bytes.clone();
+                self.send(listener, to, bytes);
+            }
+            Order::Resend => {
+                let bytes = self.nodes[node].probe_bytes.clone();
+                self.send(listener, to, bytes);
+            }
+            Order::Changed { before } => {
+                self.report_node(now, node, Some(before));
+                match self.health[node].state() {
+                    State::Down => self.node_down(now, node),
+                    State::Up => self.balancer.reset(node),
+                    State::Suspect => {}
+                }
+            }
+        }
+    }
+
+    fn write_probe(&mut self, node: usize, listener: usize) -> Bytes {
+        if let Some(old) = self.nodes[node].probe_key.take() {
+            self.clients.remove(&old);
+        }
+        let nonce = self.random.next();
+        let name = BranchName::own(&self.keys, nonce);
+        self.clients.insert(name.key, ClientRef::Probe(node));
+        self.nodes[node].probe_key = Some(name.key);
+        let host = &self.topology.listeners[listener].host;
+        let address = self.topology.nodes[node].address;
+        let uri = format!("sip:{address}");
+        let mut out = Vec::with_capacity(320);
+        Request {
+            method: "OPTIONS",
+            uri: uri.as_bytes(),
+            via: format!("SIP/2.0/UDP {host};branch={}", name.text).as_bytes(),
+            from: format!("<sip:probe@{host}>;tag={nonce:x}").as_bytes(),
+            to: format!("<{uri}>").as_bytes(),
+            call_id: format!("probe-{nonce:x}@{host}").as_bytes(),
+            cseq: 1,
+            max_forwards: 1,
+            add: &[],
+        }
+        .write(&mut out);
+        out.into()
+    }
+
+    /// The system refused a packet: a node is down at once, an INVITE to a trunk goes on to the next one.
+    pub(super) fn unreachable(&mut self, now: Now, to: std::net::SocketAddr) {
+        if let Some(node) = self.topology.nodes.iter().position(|n| n.address == to) {
+            if let Some(order) = self.health[node].refused(now.mono_us) {
+                self.obey(now, node, order);
+                self.arm_house();
+            }
+            return;
+        }
+        let gone = (0..self.topology.trunks.len()).filter(|&t| self.topology.trunks[t].address == Some(to));
+        for trunk in gone.collect::<Vec<_>>() {
+            self.abandon(now, Peer::Trunk(trunk), End::Unreachable);
+        }
+    }
+
+    fn node_down(&mut self, now: Now, node: usize) {
+        self.abandon(now, Peer::Node(node), End::NodeDown);
+        self.release_byes(now, Peer::Node(node));
+    }
+
+    /// Everything that waits for that peer goes on without it.
+    fn abandon(&mut self, now: Now, gone: Peer, end: End) {
+        let waits = |slot: &Slot| {
+            self.invites
+                .get(*slot)
+                .is_some_and(|i| i.finished.is_none() && i.branches.iter().any(|b| b.target == gone && b.waits()))
+        };
+        let waiting: Vec<Slot> = self.invites.slots().filter(waits).collect();
+        for slot in waiting {
+            let Some(mut invite) = self.invites.take(slot) else { continue };
+            self.abandon_target(now, slot, &mut invite, gone, end);
+            self.put_invite(slot, invite);
+        }
+    }
+
+    /// A change of state, or the summary of the last seconds.
+    fn report_node(&mut self, now: Now, node: usize, before: Option<State>) {
+        let wanted = self.control.weight(&self.topology.nodes[node].id, now.wall_us, self.times.weight_max_age);
+        let health = &mut self.health[node];
+        let window = std::mem::replace(&mut health.window, Window::default());
+        let (failures, successes) = health.streaks();
+        let stats = &self.nodes[node];
+        let settings = &self.topology.nodes[node];
+        let us = |v: u64| i64::try_from(v).unwrap_or(i64::MAX);
+        let event = NodeHealth {
+            event_type: "probe".to_owned(),
+            node_id: settings.id.clone(),
+            observer_kind: "edge".to_owned(),
+            observer_id: self.topology.edge_id.clone(),
+            observed_us: now.wall_us,
+            observed_mono_us: us(now.mono_us),
+            state: Some(health.state().as_str().to_owned()),
+            state_before: Some(before.unwrap_or(health.state()).as_str().to_owned()),
+            reason: before.map(|_| health.reason.to_owned()),
+            probe: Some(NodeProbe {
+                address: Some(settings.address.to_string()),
+                transport: Some("udp".to_owned()),
+                window_us: Some(us(SUMMARY)),
+                sent: window.sent,
+                answered: window.answered,
+                lost: window.lost,
+                last_status: health.last_status,
+                rtt_us: health.rtt_us.map(us),
+                rtt_max_us: (window.rtt_max_us > 0).then(|| us(window.rtt_max_us)),
+                consecutive_failures: failures,
+                consecutive_successes: successes,
+            }),
+            passive: Some(NodePassive {
+                calls_open: i32::try_from(stats.calls_now).unwrap_or(0),
+                calls_started_total: us(stats.attempts),
+                calls_ended_total: us(stats.ended),
+                answered_total: us(stats.answered),
+                failed_5xx_total: us(stats.failed_5xx),
+                timeouts_total: us(stats.timeouts),
+                retransmits_total: us(stats.retransmits),
+                first_response_p95_us: None,
+                weight: Some(settings.weight * wanted.factor),
+            }),
+            ..NodeHealth::default()
+        };
+        self.out.push_back(Action::Health(Box::new(event)));
+    }
+}

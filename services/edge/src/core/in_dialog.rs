@@ -1,0 +1,291 @@
+//! Requests inside a dialog: routed by the cookie alone, so they need no memory of the call.
+//!
+//! A cookie that holds names the node and the trunk; the sender must be one of them, the request goes to the other, and
+//! only to an address that belongs to it. So neither a Route nor a request URI can make the edge an open relay.
+
+use std::net::SocketAddr;
+
+use sip::edit::{Forward, forward};
+use sip::transaction::{InviteClient, NonInviteClient, NonInviteServer};
+use sip::{Message, Method, Name, NameAddr, Uri, sdp};
+
+use super::answers::STRIP;
+use super::branch::Branch as BranchName;
+use super::cookie::{Cookie, Verified};
+use super::dialogs::Phase;
+use super::health::State;
+use super::invite::{Branch, BranchFacts, Cancel, Kind};
+use super::receive::trunk_index;
+use super::relay::{Client, Purpose, Relay, Server};
+use super::slab::Slot;
+use super::timers::Armed;
+use super::topology::Peer;
+use super::{ClientRef, Cx, Proxy, ServerRef, facts};
+
+/// Where a request inside a dialog goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop {
+    pub verified: Verified,
+    pub pop_routes: usize,
+    pub target: Peer,
+    pub to: SocketAddr,
+    pub dialog: Option<Slot>,
+}
+
+impl Proxy {
+    pub(super) fn in_dialog(&mut self, cx: &Cx, m: &Message<'_>, key: u128) {
+        let hop = match self.hop(cx, m) {
+            Ok(hop) => hop,
+            Err((status, reason)) => return self.reject(cx, m, status, reason),
+        };
+        if m.max_forwards() == Some(0) {
+            return self.reject(cx, m, 483, "max_forwards");
+        }
+        match m.method() {
+            Method::Invite => self.reinvite(cx, m, key, &hop),
+            Method::Bye => self.bye(cx, m, key, &hop),
+            _ => self.pass_on(cx, m, key, &hop, Purpose::Other),
+        }
+    }
+
+    /// An ACK: for a failure it ends the server transaction here, for a 2xx it goes through.
+    pub(super) fn ack(&mut self, cx: &Cx, m: &Message<'_>) {
+        use sip::transaction::{InviteServerInput, InviteServerState};
+        let key = self.server_key(cx.peer, m, Method::Invite);
+        if let Some(&ServerRef::Invite(slot)) = self.servers.get(&key)
+            && let Some(mut invite) = self.invites.take(slot)
+        {
+            let state = invite.server.state();
+            if matches!(state, InviteServerState::Completed | InviteServerState::Confirmed) {
+                invite.times.ack.get_or_insert(cx.now.mono_us.saturating_sub(invite.received.mono_us));
+                invite.server.handle(cx.now.mono_us, InviteServerInput::Ack);
+            }
+            self.put_invite(slot, invite);
+            if state != InviteServerState::Accepted {
+                return;
+            }
+        }
+        let hop = match self.hop(cx, m) {
+            Ok(hop) if m.max_forwards() != Some(0) => hop,
+            Ok(_) => return self.note_rejected(cx, m, "max_forwards", None),
+            Err((_, reason)) => return self.note_rejected(cx, m, reason, None),
+        };
+        if let Some(dialog) = hop.dialog.and_then(|slot| self.dialogs.get_mut(slot)) {
+            dialog.ack_us.get_or_insert(cx.now.mono_us.saturating_sub(dialog.received.mono_us));
+        }
+        let (_, listener, bytes) = self.write_in_dialog(cx, m, &hop);
+        self.send(listener, hop.to, bytes);
+    }
+
+    /// Verifies the cookie and finds the other side.
+    fn hop(&self, cx: &Cx, m: &Message<'_>) -> Result<Hop, (u16, &'static str)> {
+        let (pop_routes, verified, next) = self.own_routes(m);
+        let verified = verified.ok_or((481, "bad_cookie"))?;
+        let node = self.topology.node_by_hash(verified.cookie.node).ok_or((481, "unknown_node"))?;
+        let trunk = self.topology.trunk_by_hash(verified.cookie.trunk).ok_or((481, "unknown_trunk"))?;
+        let (node, trunk) = (Peer::Node(node), Peer::Trunk(trunk));
+        let sender_side = cx.peer.side();
+        let (sender, target) = if sender_side == trunk.side() { (trunk, node) } else { (node, trunk) };
+        if cx.peer != sender && !self.topology.owns(sender, cx.from) {
+            return Err((481, "foreign_cookie"));
+        }
+        let dialog = self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag());
+        let to = self.target_address(m, next, target, verified, dialog).ok_or((403, "route"))?;
+        Ok(Hop { verified, pop_routes, target, to, dialog })
+    }
+
+    /// Takes our own Routes from the top (there are two), reads the cookie of the first that has one, and gives the Route
+    /// that comes next.
+    fn own_routes<'a>(&self, m: &Message<'a>) -> (usize, Option<Verified>, Option<NameAddr<'a>>) {
+        let (mut own, mut verified) = (0, None);
+        for value in m.values(Name::Route) {
+            let Some(address) = NameAddr::parse(value) else { return (own, None, None) };
+            let uri = Uri::parse(address.uri).ok();
+            let host = uri.and_then(|u| Some(SocketAddr::new(u.ip()?, u.port.unwrap_or(5060))));
+            if own == 2 || !host.is_some_and(|host| self.topology.is_own(host)) {
+                return (own, verified, Some(address));
+            }
+            own += 1;
+            if verified.is_none()
+                && let Some(cookie) = uri.and_then(|u| u.user)
+            {
+                verified = Cookie::open(&self.keys, cookie, m.call_id(), m.from_tag(), m.to_tag());
+            }
+        }
+        (own, verified, None)
+    }
+
+    /// The next Route or the request URI when it names the target's own address; else where the dialog's packets went.
+    fn target_address(
+        &self,
+        m: &Message<'_>,
+        next: Option<NameAddr<'_>>,
+        target: Peer,
+        verified: Verified,
+        dialog: Option<Slot>,
+    ) -> Option<SocketAddr> {
+        let literal = |uri: &[u8]| {
+            let uri = Uri::parse(uri).ok()?;
+            Some(SocketAddr::new(uri.ip()?, uri.port.unwrap_or(5060)))
+        };
+        if let Some(route) = next {
+            return literal(route.uri).filter(|&to| self.topology.owns(target, to));
+        }
+        if let Some(to) = literal(m.uri()).filter(|&to| self.topology.owns(target, to)) {
+            return Some(to);
+        }
+        let remembered = dialog.and_then(|slot| self.dialogs.get(slot)).map(|d| {
+            // The sender is the caller: the request goes to the callee, and the other way round.
+            if verified.from_caller { d.callee_address } else { d.caller_address }
+        });
+        remembered.or(match target {
+            Peer::Node(n) => Some(self.topology.nodes[n].address),
+            Peer::Trunk(t) => self.topology.trunks[t].address,
+        })
+    }
+
+    fn write_in_dialog(&self, cx: &Cx, m: &Message<'_>, hop: &Hop) -> (BranchName, usize, bytes::Bytes) {
+        let listener = self.topology.listener_for(hop.target.side(), hop.to);
+        let name = BranchName::derive(&self.keys, m, 1, self.topology.hash_of(hop.target));
+        let via = format!("SIP/2.0/UDP {};branch={}", self.topology.listeners[listener].host, name.text);
+        let mut out = Vec::with_capacity(m.bytes().len() + 160);
+        let edit = Forward {
+            uri: None,
+            via: Some(via.as_bytes()),
+            record_routes: &[],
+            pop_routes: hop.pop_routes,
+            max_forwards: m.max_forwards().map_or(70, |n| n.saturating_sub(1)),
+            source: Some(cx.from),
+            strip: STRIP,
+            add: &[],
+        };
+        forward(m, &edit, &mut out);
+        (name, listener, out.into())
+    }
+
+    fn reinvite(&mut self, cx: &Cx, m: &Message<'_>, key: u128, hop: &Hop) {
+        if self.setting_up >= self.config.limits.open_invites {
+            return self.reject(cx, m, 503, "overload");
+        }
+        let mut invite = self.new_invite(cx, m, key, Kind::InDialog);
+        invite.call = hop.verified.cookie.call;
+        invite.dialog = hop.dialog;
+        invite.identity.reinvite_kind = self.reinvite_kind(m, hop.dialog);
+        if let Some(dialog) = hop.dialog.and_then(|slot| self.dialogs.get_mut(slot)) {
+            dialog.reinvites += 1;
+        }
+        let slot = self.invites.reserve();
+        self.servers.insert(key, ServerRef::Invite(slot));
+        self.setting_up += 1;
+        self.trying(cx, m, &mut invite);
+        let (name, listener, bytes) = self.write_in_dialog(cx, m, hop);
+        self.clients.insert(name.key, ClientRef::Invite(slot, 0));
+        let leg = domain::LegId::edge(&invite.call, &invite.identity.call_id, &invite.identity.from_tag, m.cseq(), 1);
+        invite.branches.push(Branch {
+            attempt: 1,
+            leg,
+            target: hop.target,
+            listener,
+            to: hop.to,
+            key: name.key,
+            text: name.text,
+            sent: bytes.clone(),
+            client: InviteClient::new(cx.now.mono_us, self.times.sip),
+            first_by: u64::MAX,
+            ring_by: cx.now.mono_us + self.times.timer_c,
+            cancel: Cancel::No,
+            abandoned: false,
+            end: None,
+            answered: false,
+            counted: false,
+            dead: false,
+            response: None,
+            to_tags: Vec::new(),
+            late: Vec::new(),
+            facts: BranchFacts { forwarded: invite.since(cx.now), ..BranchFacts::default() },
+        });
+        self.send(listener, hop.to, bytes);
+        self.put_invite(slot, invite);
+    }
+
+    /// What a re-INVITE is for, as far as its session description tells.
+    fn reinvite_kind(&self, m: &Message<'_>, dialog: Option<Slot>) -> Option<String> {
+        let _ = dialog;
+        let kind = match sdp::Summary::parse(m.body()).map(|s| s.direction) {
+            None => "session_refresh",
+            Some("sendonly" | "inactive") => "hold",
+            Some(_) => "codec",
+        };
+        Some(kind.to_owned())
+    }
+
+    fn bye(&mut self, cx: &Cx, m: &Message<'_>, key: u128, hop: &Hop) {
+        let by_caller = hop.verified.from_caller;
+        if let Some(dialog) = hop.dialog.and_then(|slot| self.dialogs.get_mut(slot))
+            && dialog.phase == Phase::Open
+        {
+            dialog.phase = Phase::Ending;
+        }
+        let purpose = Purpose::Bye { dialog: hop.dialog, by_caller };
+        if let Peer::Node(n) = hop.target
+            && self.health[n].state() == State::Down
+        {
+            // Nobody will answer there, and the sender should not hang for half a minute.
+            let mut relay = self.new_relay(cx, m, key, purpose);
+            relay.call = Some(hop.verified.cookie.call);
+            let slot = self.relays.reserve();
+            self.servers.insert(key, ServerRef::Relay(slot));
+            self.finish_relay_locally(cx.now, &mut relay, m, 408, &[]);
+            return self.put_relay(slot, relay);
+        }
+        self.pass_on(cx, m, key, hop, purpose);
+    }
+
+    /// Forwards a non-INVITE request inside a dialog.
+    fn pass_on(&mut self, cx: &Cx, m: &Message<'_>, key: u128, hop: &Hop, purpose: Purpose) {
+        let mut relay = self.new_relay(cx, m, key, purpose);
+        relay.call = Some(hop.verified.cookie.call);
+        let (name, listener, bytes) = self.write_in_dialog(cx, m, hop);
+        let slot = self.relays.reserve();
+        self.servers.insert(key, ServerRef::Relay(slot));
+        self.clients.insert(name.key, ClientRef::Relay(slot));
+        relay.client = Some(Client {
+            key: name.key,
+            text: name.text,
+            target: hop.target,
+            listener,
+            to: hop.to,
+            sent: bytes.clone(),
+            machine: NonInviteClient::new(cx.now.mono_us, self.times.sip),
+            forwarded_us: 0,
+            first_response_us: None,
+            retransmits: 0,
+        });
+        self.send(listener, hop.to, bytes);
+        self.put_relay(slot, relay);
+    }
+
+    pub(super) fn new_relay(&self, cx: &Cx, m: &Message<'_>, key: u128, purpose: Purpose) -> Box<Relay> {
+        let told = purpose == Purpose::Other;
+        Box::new(Relay {
+            purpose,
+            received: cx.now,
+            server: Some(Server {
+                key,
+                peer: cx.peer,
+                listener: cx.listener,
+                source: cx.from,
+                machine: NonInviteServer::new(self.times.sip),
+                last: bytes::Bytes::new(),
+                retransmits: 0,
+            }),
+            client: None,
+            request: bytes::Bytes::copy_from_slice(m.bytes()),
+            finished: None,
+            call: None,
+            identity: facts::identity(m),
+            parties: if told { facts::parties(m, &self.topology, trunk_index(cx.peer)) } else { Default::default() },
+            armed: Armed::default(),
+        })
+    }
+}

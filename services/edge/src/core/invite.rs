@@ -1,0 +1,253 @@
+//! One INVITE on its way through: the server transaction upstream, a client branch per next hop, and what is known so far.
+//!
+//! A branch *waits* while its answer can still become ours; it is *abandoned* when another one was tried in its place (it
+//! may still answer, and then its answer counts until a final failure went upstream). At most one final response ever goes
+//! upstream, and `finished` says which.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use domain::{CallId, LegId, Now};
+use schemas::{SdpSummary, SipAuth, SipIdentity, SipParties};
+use sip::transaction::{InviteClient, InviteServer, NonInviteClient};
+
+use super::branch::BranchKey;
+use super::slab::Slot;
+use super::timers::Armed;
+use super::topology::Peer;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// No To-tag: makes a call.
+    Initial,
+    /// Inside a dialog: one next hop, no failover, one `transaction` event.
+    InDialog,
+}
+
+/// Why a branch is over without a 2xx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Status { status: u16, q850: bool },
+    NoFirstResponse,
+    TimedOut,
+    Unreachable,
+    NodeDown,
+    Cancelled,
+}
+
+impl End {
+    /// Whether another next hop may do better.
+    #[must_use]
+    pub fn fails_over(self) -> bool {
+        match self {
+            // 501, 505, 513 and 580 are about the message: every node would say the same.
+            End::Status { status, q850 } => {
+                (500..600).contains(&status) && !q850 && !matches!(status, 501 | 505 | 513 | 580)
+            }
+            End::NoFirstResponse | End::TimedOut | End::Unreachable | End::NodeDown => true,
+            End::Cancelled => false,
+        }
+    }
+
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            End::Status { .. } => "status",
+            End::NoFirstResponse | End::TimedOut => "timeout",
+            End::Unreachable => "unreachable",
+            End::NodeDown => "node_down",
+            End::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The CANCEL of a branch. RFC 3261 §9.1: not before a provisional response.
+#[derive(Debug, Default)]
+pub enum Cancel {
+    #[default]
+    No,
+    Wanted,
+    Sent {
+        client: NonInviteClient,
+        bytes: Bytes,
+        /// When we stop waiting for the INVITE's own final response.
+        gives_up: u64,
+    },
+}
+
+/// A 2xx that nobody upstream waits for any more: acknowledged and released by us.
+#[derive(Debug)]
+pub struct LateAnswer {
+    pub to_tag: Vec<u8>,
+    pub ack: Bytes,
+    pub to: SocketAddr,
+}
+
+#[derive(Debug)]
+pub struct Branch {
+    pub attempt: u32,
+    pub leg: LegId,
+    pub target: Peer,
+    pub listener: usize,
+    pub to: SocketAddr,
+    pub key: BranchKey,
+    pub text: String,
+    pub sent: Bytes,
+    pub client: InviteClient,
+    /// When the next hop must have said anything at all; `u64::MAX` when it did or need not.
+    pub first_by: u64,
+    /// Timer C.
+    pub ring_by: u64,
+    pub cancel: Cancel,
+    pub abandoned: bool,
+    pub end: Option<End>,
+    pub answered: bool,
+    /// Counted in the node's open calls.
+    pub counted: bool,
+    /// The client transaction is over whatever its machine says.
+    pub dead: bool,
+    pub response: Option<Bytes>,
+    pub to_tags: Vec<Vec<u8>>,
+    pub late: Vec<LateAnswer>,
+    pub facts: BranchFacts,
+}
+
+/// Times in microseconds after the receipt of the request.
+#[derive(Debug, Default)]
+pub struct BranchFacts {
+    pub forwarded: u64,
+    pub first_response: Option<u64>,
+    pub ringing: Option<u64>,
+    pub finished: Option<u64>,
+    pub status: Option<u16>,
+    pub to_tag: Option<String>,
+    pub retransmits: i32,
+    pub failover_reason: Option<&'static str>,
+}
+
+impl Branch {
+    /// Its answer can still become ours.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.end.is_none() && !self.answered && !self.abandoned
+    }
+
+    /// A CANCEL was sent, and the INVITE's own final response may still come.
+    #[must_use]
+    pub fn waits_for_cancelled_final(&self) -> bool {
+        !self.dead && self.client.state() == sip::transaction::InviteClientState::Proceeding
+    }
+
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let client = self.dead || self.client.state() == sip::transaction::InviteClientState::Ended;
+        let cancel = match &self.cancel {
+            Cancel::Sent { client, .. } => client.deadline().is_none(),
+            _ => true,
+        };
+        client && cancel
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Times {
+    pub trying: Option<u64>,
+    pub first_180: Option<u64>,
+    pub first_18x: Option<u64>,
+    pub first_183_sdp: Option<u64>,
+    pub finished: Option<u64>,
+    pub ack: Option<u64>,
+    pub cancel: Option<u64>,
+}
+
+#[derive(Debug)]
+pub struct Invite {
+    pub kind: Kind,
+    pub peer: Peer,
+    pub listener: usize,
+    pub source: SocketAddr,
+    pub request: Bytes,
+    pub received: Now,
+    pub server_key: u128,
+    pub merged_key: Option<u128>,
+    pub challenge_key: u128,
+    pub server: InviteServer,
+    /// What was last sent upstream.
+    pub last: Bytes,
+    pub call: CallId,
+    pub parent: Option<String>,
+    pub branches: Vec<Branch>,
+    pub tried: Vec<Peer>,
+    /// Where a challenged call goes again.
+    pub forced: Option<Peer>,
+    /// Pool of nodes, or the trunks of the route.
+    pub route: Route,
+    pub pop_routes: usize,
+    pub finished: Option<u16>,
+    pub cancelled: bool,
+    pub dialog: Option<Slot>,
+    pub armed: Armed,
+    // What events say.
+    pub identity: SipIdentity,
+    pub parties: SipParties,
+    pub auth: Option<SipAuth>,
+    pub offer: Option<SdpSummary>,
+    pub continues: Option<(u32, u16)>,
+    pub times: Times,
+    pub responses: Vec<(u16, u64)>,
+    pub retransmits_in: i32,
+    pub timer_fired: Option<&'static str>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Route {
+    Pool(String),
+    /// The prefix that matched, and trunks in order.
+    Trunks {
+        prefix: String,
+        trunks: Vec<usize>,
+    },
+    /// One peer at one address.
+    Dialog,
+}
+
+impl Invite {
+    /// Microseconds since the request was received.
+    #[must_use]
+    pub fn since(&self, now: Now) -> u64 {
+        now.mono_us.saturating_sub(self.received.mono_us)
+    }
+
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        let mut at = self.server.deadline().unwrap_or(u64::MAX);
+        for branch in &self.branches {
+            if !branch.dead {
+                at = at.min(branch.client.deadline().unwrap_or(u64::MAX));
+            }
+            if branch.end.is_none() && !branch.answered {
+                at = at.min(branch.first_by).min(branch.ring_by);
+            }
+            if let Cancel::Sent { client, gives_up, .. } = &branch.cancel {
+                at = at.min(client.deadline().unwrap_or(u64::MAX));
+                if branch.waits_for_cancelled_final() {
+                    at = at.min(*gives_up);
+                }
+            }
+        }
+        (at != u64::MAX).then_some(at)
+    }
+
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let server = self.server.state() == sip::transaction::InviteServerState::Ended;
+        server && self.branches.iter().all(Branch::is_over)
+    }
+
+    pub fn note_response(&mut self, code: u16, now: Now) {
+        // A sender that floods us with provisionals must not fill memory.
+        if self.responses.len() < 32 {
+            self.responses.push((code, self.since(now)));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Dialogs from their answer to their end, and answers that come too late.
+
+use domain::Now;
+use sip::edit::Request;
+use sip::transaction::NonInviteClient;
+use sip::{Message, Name, NameAddr, Uri};
+
+use super::branch::Branch as BranchName;
+use super::dialogs::{Dialog, Phase};
+use super::invite::{Invite, LateAnswer};
+use super::relay::{Client, Purpose, Relay};
+use super::slab::Slot;
+use super::story::ByeFacts;
+use super::timers::Armed;
+use super::{ClientRef, Cx, Proxy, facts};
+
+impl Proxy {
+    /// A 2xx made a dialog. `reported` is false for a further answer of the same INVITE.
+    pub(super) fn open_dialog(&mut self, now: Now, invite: &mut Invite, at: usize, m: &Message<'_>, reported: bool) {
+        if self.dialogs.open() >= self.config.limits.dialogs
+            && let Some(oldest) = self.dialogs.oldest()
+        {
+            self.lose_dialog(now, oldest, "table_full");
+        }
+        let branch = &invite.branches[at];
+        let boxed = |text: &Option<String>| text.clone().unwrap_or_default().into_boxed_str();
+        let slot = self.dialogs.insert(Dialog {
+            call: invite.call,
+            leg: branch.leg,
+            parent: invite.parent.clone(),
+            attempt: branch.attempt,
+            sip_call_id: invite.identity.call_id.clone().into(),
+            caller_tag: invite.identity.from_tag.clone().into(),
+            callee_tag: facts::text(m.to_tag()).into(),
+            cseq: invite.identity.cseq,
+            from_uri: boxed(&invite.identity.from_uri),
+            to_uri: boxed(&invite.identity.to_uri),
+            caller: invite.peer,
+            callee: branch.target,
+            caller_address: invite.source,
+            callee_address: branch.to,
+            caller_number: boxed(&invite.parties.caller_raw),
+            callee_number: boxed(&invite.parties.callee_raw),
+            received: invite.received,
+            answered: now,
+            ack_us: None,
+            reinvites: 0,
+            phase: Phase::Open,
+            reported,
+            key: 0,
+        });
+        if reported {
+            invite.dialog = Some(slot);
+        }
+    }
+
+    /// The end of a dialog by a BYE; the first one counts.
+    pub(super) fn end_dialog(&mut self, now: Now, slot: Slot, bye: &ByeFacts) {
+        if !self.dialogs.close(slot, now.mono_us) {
+            return;
+        }
+        self.tell_end(now, slot, Ok(bye));
+    }
+
+    /// A dialog that is given up without a BYE.
+    pub(super) fn lose_dialog(&mut self, now: Now, slot: Slot, reason: &'static str) {
+        if !self.dialogs.close(slot, now.mono_us) {
+            return;
+        }
+        self.counters.lost += 1;
+        self.tell_end(now, slot, Err(reason));
+    }
+
+    fn tell_end(&mut self, now: Now, slot: Slot, how: Result<&ByeFacts, &'static str>) {
+        let Some(dialog) = self.dialogs.get(slot) else { return };
+        if !dialog.reported {
+            return;
+        }
+        let callee = dialog.callee;
+        let event = self.end_event(now, dialog, how);
+        self.counters.ended += 1;
+        self.uncount(callee, true);
+        self.out.push_back(super::Action::Transaction(Box::new(event)));
+    }
+
+    /// A 2xx after a final failure went upstream: nobody waits for it, so it is acknowledged and released by us (a stated
+    /// departure from §16.7). Its repetitions get the ACK again.
+    pub(super) fn late_answer(&mut self, cx: &Cx, invite: &mut Invite, at: usize, m: &Message<'_>) {
+        let branch = &mut invite.branches[at];
+        branch.answered = true;
+        let listener = branch.listener;
+        if let Some(known) = branch.late.iter().find(|l| l.to_tag == m.to_tag()) {
+            let (to, ack) = (known.to, known.ack.clone());
+            return self.send(listener, to, ack);
+        }
+        let Some((to, ack, bye)) = self.write_release(invite, at, m) else { return };
+        let branch = &mut invite.branches[at];
+        branch.late.push(LateAnswer { to_tag: m.to_tag().to_vec(), ack: ack.clone(), to });
+        self.send(listener, to, ack);
+        self.counters.late_answers += 1;
+        if invite.kind == super::invite::Kind::Initial {
+            self.tell_late(cx.now, invite, at, m, "acked_and_released");
+        }
+        self.send_release(cx, invite, at, to, bye);
+    }
+
+    /// The ACK and the BYE for a 2xx, as the caller would have sent them.
+    fn write_release(
+        &mut self,
+        invite: &Invite,
+        at: usize,
+        m: &Message<'_>,
+    ) -> Option<(std::net::SocketAddr, bytes::Bytes, (BranchName, bytes::Bytes))> {
+        let branch = &invite.branches[at];
+        let contact = m.contact().map(|c| c.uri)?;
+        let host = &self.topology.listeners[branch.listener].host;
+        // Record-Routes that the far side put above ours, in the order of a route set.
+        let mut above: Vec<&[u8]> = Vec::new();
+        for value in m.values(Name::RecordRoute) {
+            let uri = NameAddr::parse(value).and_then(|a| Uri::parse(a.uri).ok());
+            let address = uri.and_then(|u| Some(std::net::SocketAddr::new(u.ip()?, u.port.unwrap_or(5060))));
+            if address.is_some_and(|a| self.topology.is_own(a)) {
+                break;
+            }
+            above.push(value);
+        }
+        above.reverse();
+        let target = above.first().and_then(|v| NameAddr::parse(v)).map_or(contact, |a| a.uri);
+        let literal =
+            Uri::parse(target).ok().and_then(|u| Some(std::net::SocketAddr::new(u.ip()?, u.port.unwrap_or(5060))));
+        let to = literal.filter(|&a| self.topology.owns(branch.target, a)).unwrap_or(branch.to);
+        let routes: Vec<(&str, &[u8])> = above.iter().map(|v| ("Route", *v)).collect();
+        let write = |method: &str, cseq: u32, nonce: u64| {
+            let name = BranchName::own(&self.keys, nonce);
+            let via = format!("SIP/2.0/UDP {host};branch={}", name.text);
+            let mut out = Vec::with_capacity(512);
+            let request = Request {
+                method,
+                uri: contact,
+                via: via.as_bytes(),
+                from: m.header(Name::From).unwrap_or_default(),
+                to: m.header(Name::To).unwrap_or_default(),
+                call_id: m.call_id(),
+                cseq,
+                max_forwards: 70,
+                add: &routes,
+            };
+            request.write(&mut out);
+            (name, bytes::Bytes::from(out))
+        };
+        let (ack_nonce, bye_nonce) = (self.random.next(), self.random.next());
+        let (_, ack) = write("ACK", m.cseq(), ack_nonce);
+        let bye = write("BYE", m.cseq().saturating_add(1), bye_nonce);
+        Some((to, ack, bye))
+    }
+
+    fn send_release(
+        &mut self,
+        cx: &Cx,
+        invite: &Invite,
+        at: usize,
+        to: std::net::SocketAddr,
+        (name, bytes): (BranchName, bytes::Bytes),
+    ) {
+        let branch = &invite.branches[at];
+        let slot = self.relays.reserve();
+        self.clients.insert(name.key, ClientRef::Relay(slot));
+        let relay = Relay {
+            purpose: Purpose::Release,
+            received: cx.now,
+            server: None,
+            client: Some(Client {
+                key: name.key,
+                text: name.text,
+                target: branch.target,
+                listener: branch.listener,
+                to,
+                sent: bytes.clone(),
+                machine: NonInviteClient::new(cx.now.mono_us, self.times.sip),
+                forwarded_us: 0,
+                first_response_us: None,
+                retransmits: 0,
+            }),
+            request: bytes.clone(),
+            finished: None,
+            call: Some(invite.call),
+            identity: schemas::SipIdentity { call_id: invite.identity.call_id.clone(), ..Default::default() },
+            parties: Default::default(),
+            armed: Armed::default(),
+        };
+        self.send(branch.listener, to, bytes);
+        self.put_relay(slot, Box::new(relay));
+    }
+}

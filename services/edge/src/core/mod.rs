@@ -1,0 +1,358 @@
+//! The proxy as a pure machine: one shard that owns all its state by value.
+//!
+//! `handle(now, input)`, then `poll()` until it gives nothing, then `handle(now, Timer)` at `deadline()`. It reads no clock
+//! and touches no socket; everything that it wants done comes out as an [`Action`], in the order in which it must happen.
+//!
+//! Invariants: at most one final response per server transaction; per initial INVITE either one `refused`, or `attempt`s
+//! followed by exactly one `answered` or `final`; after `answered` exactly one `ended` or `lost`; nothing is ever sent in
+//! answer to a source that is neither trunk nor node.
+
+mod admit;
+mod answers;
+mod attempt;
+mod balance;
+mod branch;
+mod cancel;
+mod challenge;
+pub mod control;
+mod cookie;
+mod dialogs;
+mod facts;
+mod hash;
+mod health;
+mod house;
+mod in_dialog;
+mod invite;
+mod late;
+mod limits;
+mod receive;
+mod rejections;
+mod relay;
+mod relays;
+mod slab;
+mod snapshot;
+mod story;
+mod timers;
+mod topology;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::Now;
+use domain::identity::Keyring;
+use schemas::{NodeHealth, SipRejections, SipTransaction};
+use sip::Index;
+use sip::transaction::Timers as SipTimers;
+
+pub use balance::Tier;
+pub use snapshot::{BlockSnapshot, Counters, NodeSnapshot, Snapshot, TrunkSnapshot, blocks};
+pub use topology::{Peer, Topology};
+
+use crate::config::Config;
+use balance::{Balancer, Candidate, View};
+use branch::BranchKey;
+use challenge::Challenges;
+use control::Control;
+use dialogs::Dialogs;
+use facts::Digests;
+use hash::{Random, Seed};
+use health::Health;
+use invite::Invite;
+use limits::{Bucket, Budget};
+use rejections::Rejections;
+use relay::Relay;
+use slab::{Slab, Slot};
+use timers::{Armed, Owner, Timers};
+
+#[derive(Debug)]
+pub enum Input<'a> {
+    Datagram {
+        listener: usize,
+        from: SocketAddr,
+        bytes: &'a [u8],
+    },
+    /// The system says that nobody listens there.
+    Unreachable {
+        to: SocketAddr,
+    },
+    Timer,
+    Control(Arc<Control>),
+    /// Take no new calls.
+    Drain,
+}
+
+#[derive(Debug)]
+pub enum Action {
+    Send { listener: usize, to: SocketAddr, bytes: Bytes },
+    Transaction(Box<SipTransaction>),
+    Rejections(Box<SipRejections>),
+    Health(Box<NodeHealth>),
+}
+
+/// Where in a table a server transaction lives.
+#[derive(Clone, Copy, Debug)]
+enum ServerRef {
+    Invite(Slot),
+    Relay(Slot),
+}
+
+/// Whose branch it is.
+#[derive(Clone, Copy, Debug)]
+enum ClientRef {
+    Invite(Slot, usize),
+    Relay(Slot),
+    Probe(usize),
+}
+
+/// A request's circumstances.
+#[derive(Clone, Copy, Debug)]
+struct Cx {
+    now: Now,
+    listener: usize,
+    from: SocketAddr,
+    peer: Peer,
+}
+
+/// Times of the settings in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    sip: SipTimers,
+    first_response_node: u64,
+    first_response_trunk: u64,
+    timer_c: u64,
+    max_call: u64,
+    weight_max_age: i64,
+}
+
+#[derive(Debug, Default)]
+struct NodeStats {
+    calls_now: i64,
+    attempts: u64,
+    answered: u64,
+    ended: u64,
+    failed_5xx: u64,
+    timeouts: u64,
+    retransmits: u64,
+    probe_bytes: Bytes,
+    probe_key: Option<BranchKey>,
+}
+
+#[derive(Debug)]
+struct TrunkState {
+    bucket: Bucket,
+    refused: Budget,
+}
+
+/// What the machine is built from.
+#[derive(Debug)]
+pub struct Setup {
+    pub config: Config,
+    /// Addresses of the listeners as bound, in the order of the settings.
+    pub bound: Vec<SocketAddr>,
+    pub keys: Arc<Keyring>,
+    /// From the system's random source; makes ids unique and table keys unguessable.
+    pub entropy: [u8; 32],
+    pub now: Now,
+}
+
+pub struct Proxy {
+    topology: Topology,
+    config: Config,
+    times: Times,
+    keys: Arc<Keyring>,
+    seed: Seed,
+    random: Random,
+    /// Taken out while a message is worked on.
+    index: Option<Box<Index>>,
+    scratch: Option<Box<Index>>,
+    invites: Slab<Box<Invite>>,
+    relays: Slab<Box<Relay>>,
+    servers: HashMap<u128, ServerRef>,
+    clients: HashMap<BranchKey, ClientRef>,
+    /// Initial INVITEs by (Call-ID, From-tag, CSeq): the same one by another way is a loop or a merged request.
+    merged: HashMap<u128, Slot>,
+    /// INVITEs without a final response.
+    setting_up: usize,
+    dialogs: Dialogs,
+    challenges: Challenges,
+    timers: Timers,
+    house: Armed,
+    next_second: u64,
+    next_summary: u64,
+    control: Arc<Control>,
+    balancer: Balancer,
+    views: Vec<View>,
+    top: Vec<Candidate>,
+    health: Vec<Health>,
+    nodes: Vec<NodeStats>,
+    trunks: Vec<TrunkState>,
+    rejections: Rejections,
+    digests: Digests,
+    counters: Counters,
+    draining: bool,
+    out: VecDeque<Action>,
+}
+
+impl Proxy {
+    #[must_use]
+    pub fn new(setup: Setup) -> Proxy {
+        let Setup { config, bound, keys, entropy, now } = setup;
+        let topology = Topology::new(&config, &bound);
+        let t1 = config.timers.t1_ms * 1_000;
+        let seed = Seed::new(entropy);
+        let mut half = [0; 16];
+        half.copy_from_slice(&entropy[..16]);
+        let trunk =
+            |t: &topology::Trunk| TrunkState { bucket: Bucket::new(t.cps, now.mono_us), refused: Budget::default() };
+        let mut proxy = Proxy {
+            times: Times {
+                sip: SipTimers { t1, ..SipTimers::STANDARD },
+                first_response_node: config.timers.first_response_node_ms * 1_000,
+                first_response_trunk: config.timers.first_response_trunk_ms * 1_000,
+                timer_c: config.timers.timer_c_s * 1_000_000,
+                max_call: config.timers.max_call_s * 1_000_000,
+                weight_max_age: i64::try_from(config.timers.weight_max_age_s)
+                    .unwrap_or(i64::MAX)
+                    .saturating_mul(1_000_000),
+            },
+            keys,
+            seed,
+            random: Random::new(half),
+            index: Some(Box::default()),
+            scratch: Some(Box::default()),
+            invites: Slab::default(),
+            relays: Slab::default(),
+            servers: HashMap::new(),
+            clients: HashMap::new(),
+            merged: HashMap::new(),
+            setting_up: 0,
+            dialogs: Dialogs::new(seed),
+            challenges: Challenges::default(),
+            timers: Timers::default(),
+            house: Armed::default(),
+            next_second: now.mono_us + 1_000_000,
+            next_summary: now.mono_us + 5_000_000,
+            control: Arc::new(Control::default()),
+            balancer: Balancer::new(&topology),
+            views: Vec::new(),
+            top: Vec::with_capacity(4),
+            health: topology.nodes.iter().map(|_| Health::new(now.mono_us, &config.probe)).collect(),
+            nodes: topology.nodes.iter().map(|_| NodeStats::default()).collect(),
+            trunks: topology.trunks.iter().map(trunk).collect(),
+            rejections: Rejections::default(),
+            digests: Digests::default(),
+            counters: Counters::default(),
+            draining: false,
+            out: VecDeque::with_capacity(64),
+            topology,
+            config,
+        };
+        proxy.arm_house();
+        proxy
+    }
+
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Datagram { listener, from, bytes } => self.datagram(now, listener, from, bytes),
+            Input::Unreachable { to } => self.unreachable(now, to),
+            Input::Timer => {}
+            Input::Control(control) => self.control = control,
+            Input::Drain => self.draining = true,
+        }
+        self.run_timers(now);
+    }
+
+    /// What is to be done next, in order.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.out.pop_front()
+    }
+
+    /// When [`Input::Timer`] is wanted.
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        self.timers.next()
+    }
+
+    /// Nothing is left that a caller or callee waits for: no INVITE without a final response, no request on its way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.setting_up == 0 && !self.relays.slots().any(|s| self.relays.get(s).is_some_and(|r| r.finished.is_none()))
+    }
+
+    fn send(&mut self, listener: usize, to: SocketAddr, bytes: Bytes) {
+        self.counters.packets_out += 1;
+        self.out.push_back(Action::Send { listener, to, bytes });
+    }
+
+    fn run_timers(&mut self, now: Now) {
+        // At most what is queued now: a wake-up that asks for itself again waits for the next turn.
+        for _ in 0..self.timers.len() {
+            let Some((owner, at)) = self.timers.pop(now.mono_us) else { return };
+            match owner {
+                Owner::House => {
+                    if Timers::fired(&mut self.house, at) {
+                        self.keep_house(now);
+                        self.arm_house();
+                    }
+                }
+                Owner::Invite(slot) => {
+                    let Some(mut invite) = self.invites.take(slot) else { continue };
+                    if Timers::fired(&mut invite.armed, at) {
+                        self.tick_invite(now, slot, &mut invite);
+                    }
+                    self.put_invite(slot, invite);
+                }
+                Owner::Relay(slot) => {
+                    let Some(mut relay) = self.relays.take(slot) else { continue };
+                    if Timers::fired(&mut relay.armed, at) {
+                        self.tick_relay(now, &mut relay);
+                    }
+                    self.put_relay(slot, relay);
+                }
+            }
+        }
+    }
+
+    /// Puts an INVITE back with its next wake-up, or forgets it when everything about it is over.
+    fn put_invite(&mut self, slot: Slot, mut invite: Box<Invite>) {
+        if invite.is_over() {
+            self.invites.remove(slot);
+            self.servers.remove(&invite.server_key);
+            if let Some(key) = invite.merged_key
+                && self.merged.get(&key) == Some(&slot)
+            {
+                self.merged.remove(&key);
+            }
+            for branch in &invite.branches {
+                self.clients.remove(&branch.key);
+            }
+            return;
+        }
+        let deadline = invite.deadline();
+        self.timers.arm(&mut invite.armed, Owner::Invite(slot), deadline);
+        self.invites.put(slot, invite);
+    }
+
+    fn put_relay(&mut self, slot: Slot, mut relay: Box<Relay>) {
+        if relay.is_over() {
+            self.relays.remove(slot);
+            if let Some(server) = &relay.server {
+                self.servers.remove(&server.key);
+            }
+            if let Some(client) = &relay.client {
+                self.clients.remove(&client.key);
+            }
+            return;
+        }
+        let deadline = relay.deadline();
+        self.timers.arm(&mut relay.armed, Owner::Relay(slot), deadline);
+        self.relays.put(slot, relay);
+    }
+}

@@ -1,0 +1,259 @@
+//! From a datagram to the part that deals with it. The order is the order of cost: who sent it, can it be read, is it
+//! known already, and only then what it wants.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use domain::Now;
+use schemas::RejectionSample;
+use sip::edit::{Answer, answer, reason_phrase};
+use sip::transaction::{InviteServerInput, NonInviteServerInput};
+use sip::{Index, Message, Method, Name, Reject, Uri};
+
+use super::facts::text;
+use super::rejections::Refused;
+use super::topology::Peer;
+use super::{ClientRef, Cx, Proxy, ServerRef, branch};
+
+/// What we understand outside a dialog; anything else is answered with this list.
+pub const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, MESSAGE, SUBSCRIBE";
+
+impl Proxy {
+    pub(super) fn datagram(&mut self, now: Now, listener: usize, from: SocketAddr, bytes: &[u8]) {
+        self.counters.packets_in += 1;
+        let Some(side) = self.topology.listeners.get(listener).map(|l| l.side) else { return };
+        let Some(peer) = self.topology.classify(side, from) else {
+            self.counters.denied_packets += 1;
+            let refused = Refused {
+                from,
+                listener,
+                trunk: None,
+                bytes: bytes.len(),
+                reason: "unknown_source",
+                method: None,
+                answered: false,
+            };
+            self.rejections.count(now.wall_us, &refused, || None);
+            return;
+        };
+        let cx = Cx { now, listener, from, peer };
+        let mut index = self.index.take().unwrap_or_default();
+        match index.parse(bytes) {
+            Ok(message) => {
+                if let Peer::Node(n) = peer {
+                    self.health[n].life(now.mono_us);
+                }
+                if message.is_request() { self.request(&cx, &message) } else { self.response(&cx, &message) }
+            }
+            Err(Reject::KeepAlive) => self.counters.keep_alives += 1,
+            Err(reject) => self.malformed(&cx, bytes, &mut index, reject),
+        }
+        self.index = Some(index);
+    }
+
+    fn malformed(&mut self, cx: &Cx, bytes: &[u8], index: &mut Index, reject: Reject) {
+        self.counters.malformed += 1;
+        let salvaged = index.salvage(bytes);
+        let method = salvaged.as_ref().map(|m| text(m.method_token()));
+        // An ACK is never answered, and a reflection must not be larger than its cause.
+        let status = reject.status().filter(|_| salvaged.is_some_and(|m| m.method() != Method::Ack));
+        if let (Some(status), Some(message)) = (status, salvaged) {
+            self.answer_statelessly(cx, &message, status, &[]);
+        }
+        let refused = Refused {
+            from: cx.from,
+            listener: cx.listener,
+            trunk: trunk_index(cx.peer),
+            bytes: bytes.len(),
+            reason: reject.label(),
+            method: method.as_deref(),
+            answered: status.is_some(),
+        };
+        self.rejections.count(cx.now.wall_us, &refused, || {
+            Some(RejectionSample { error: Some(reject.to_string()), status, ..RejectionSample::default() })
+        });
+    }
+
+    fn request(&mut self, cx: &Cx, m: &Message<'_>) {
+        match m.method() {
+            Method::Ack => return self.ack(cx, m),
+            Method::Cancel => return self.cancel(cx, m),
+            _ => {}
+        }
+        if m.branch() == b"z9hG4bK" {
+            // A cookie and nothing behind it: two requests of one sender could not be told apart.
+            return self.reject(cx, m, 400, "bad_branch");
+        }
+        let key = self.server_key(cx.peer, m, m.method());
+        if let Some(&known) = self.servers.get(&key) {
+            return self.repeated(cx, known);
+        }
+        if !m.to_tag().is_empty() {
+            return self.in_dialog(cx, m, key);
+        }
+        match m.method() {
+            Method::Invite => self.initial_invite(cx, m, key),
+            Method::Options => self.options(cx, m, key),
+            Method::Register
+            | Method::Message
+            | Method::Subscribe
+            | Method::Refer
+            | Method::Publish
+            | Method::Notify => {
+                self.answer_locally(cx, m, key, 405, &[("Allow", ALLOW)]);
+            }
+            Method::Bye | Method::Info | Method::Prack | Method::Update => self.answer_locally(cx, m, key, 481, &[]),
+            _ => self.answer_locally(cx, m, key, 501, &[("Allow", ALLOW)]),
+        }
+    }
+
+    /// A request that is known already is absorbed; the last answer goes out again.
+    fn repeated(&mut self, cx: &Cx, known: ServerRef) {
+        self.counters.retransmissions_in += 1;
+        match known {
+            ServerRef::Invite(slot) => {
+                let Some(mut invite) = self.invites.take(slot) else { return };
+                invite.retransmits_in += 1;
+                invite.server.handle(cx.now.mono_us, InviteServerInput::Retransmission);
+                self.run_invite_server(&mut invite);
+                self.put_invite(slot, invite);
+            }
+            ServerRef::Relay(slot) => {
+                let Some(mut relay) = self.relays.take(slot) else { return };
+                if let Some(server) = &mut relay.server {
+                    server.retransmits += 1;
+                    server.machine.handle(cx.now.mono_us, NonInviteServerInput::Retransmission);
+                }
+                self.run_relay(&mut relay);
+                self.put_relay(slot, relay);
+            }
+        }
+    }
+
+    fn response(&mut self, cx: &Cx, m: &Message<'_>) {
+        let Some(key) = branch::parse(m.branch()) else {
+            return self.stray(cx, m, "foreign_branch");
+        };
+        match self.clients.get(&key).copied() {
+            Some(ClientRef::Probe(node)) => {
+                // Only the node itself may speak for its health.
+                if cx.peer == Peer::Node(node) {
+                    self.health[node].answered(cx.now.mono_us, m.status());
+                    self.tick_health(cx.now, node);
+                    self.arm_house();
+                }
+            }
+            Some(ClientRef::Invite(slot, at)) => {
+                let Some(mut invite) = self.invites.take(slot) else { return };
+                let fits = invite.branches.get(at).is_some_and(|b| b.target == cx.peer || b.to == cx.from)
+                    && m.call_id() == invite.identity.call_id.as_bytes();
+                if !fits {
+                    self.stray(cx, m, "wrong_source");
+                } else if m.method() == Method::Cancel {
+                    self.cancel_answered(cx.now, &mut invite, at, m.status());
+                } else if m.method() == Method::Invite {
+                    self.invite_response(cx, slot, &mut invite, at, m);
+                }
+                self.put_invite(slot, invite);
+            }
+            Some(ClientRef::Relay(slot)) => {
+                let Some(mut relay) = self.relays.take(slot) else { return };
+                let fits = relay.client.as_ref().is_some_and(|c| c.target == cx.peer || c.to == cx.from)
+                    && m.call_id() == relay.identity.call_id.as_bytes();
+                if fits {
+                    self.relay_response(cx, &mut relay, m)
+                } else {
+                    self.stray(cx, m, "wrong_source")
+                }
+                self.put_relay(slot, relay);
+            }
+            None => self.stray(cx, m, "no_transaction"),
+        }
+    }
+
+    fn stray(&mut self, cx: &Cx, m: &Message<'_>, reason: &'static str) {
+        self.counters.stray_responses += 1;
+        self.note_rejected(cx, m, reason, None);
+    }
+
+    /// The key of a server transaction (RFC 3261 §17.2.3), bound to the peer, so that nobody cancels another's calls.
+    pub(super) fn server_key(&self, peer: Peer, m: &Message<'_>, method: Method) -> u128 {
+        let via = m.via();
+        // Without the magic cookie the branch says nothing; the whole Via and the dialled URI stand in for it.
+        let modern = m.branch().starts_with(b"z9hG4bK");
+        let branch = if modern { m.branch() } else { via.value.of(m.bytes()) };
+        let (side, place) = match peer {
+            Peer::Trunk(i) => (0u8, i),
+            Peer::Node(i) => (1, i),
+        };
+        let token: &[u8] = if method == Method::Other { m.method_token() } else { method.as_str().as_bytes() };
+        self.seed.key(&[
+            branch,
+            via.host.of(m.bytes()),
+            &via.port.unwrap_or(5060).to_be_bytes(),
+            m.call_id(),
+            &m.cseq().to_be_bytes(),
+            token,
+            &[side],
+            &place.to_be_bytes(),
+        ])
+    }
+
+    /// Answers without keeping state and counts the refusal: for what has no story of its own.
+    pub(super) fn reject(&mut self, cx: &Cx, m: &Message<'_>, status: u16, reason: &'static str) {
+        self.answer_statelessly(cx, m, status, &[]);
+        self.note_rejected(cx, m, reason, Some(status));
+    }
+
+    pub(super) fn note_rejected(&mut self, cx: &Cx, m: &Message<'_>, reason: &str, status: Option<u16>) {
+        let refused = Refused {
+            from: cx.from,
+            listener: cx.listener,
+            trunk: trunk_index(cx.peer),
+            bytes: m.bytes().len(),
+            reason,
+            method: Some(m.method().as_str()),
+            answered: status.is_some(),
+        };
+        let user = |uri: &[u8]| Uri::parse(uri).ok().and_then(|u| u.user).map(text);
+        self.rejections.count(cx.now.wall_us, &refused, || {
+            Some(RejectionSample {
+                method: Some(text(m.method_token())),
+                request_user: user(m.uri()),
+                from_user: user(m.from().uri),
+                to_user: user(m.to().uri),
+                call_id: Some(text(m.call_id())),
+                user_agent: m.text(Name::UserAgent),
+                error: None,
+                status,
+            })
+        });
+    }
+
+    pub(super) fn answer_statelessly(&mut self, cx: &Cx, m: &Message<'_>, status: u16, add: &[(&str, &[u8])]) {
+        let bytes = self.local_answer(m, cx.from, status, add);
+        self.send(cx.listener, cx.from, bytes);
+    }
+
+    /// An answer of our own; its tag is the same for every copy of the request.
+    pub(super) fn local_answer(
+        &self,
+        m: &Message<'_>,
+        source: SocketAddr,
+        status: u16,
+        add: &[(&str, &[u8])],
+    ) -> Bytes {
+        let tag = format!("tl{:016x}", self.seed.key(&[b"tag", m.call_id(), m.from_tag(), m.branch()]) as u64);
+        let mut out = Vec::with_capacity(m.bytes().len().min(1_024));
+        let to_tag = (status > 100).then_some(tag.as_str());
+        answer(m, &Answer { status, reason: reason_phrase(status), to_tag, source: Some(source), add }, &mut out);
+        out.into()
+    }
+}
+
+pub(super) fn trunk_index(peer: Peer) -> Option<usize> {
+    match peer {
+        Peer::Trunk(t) => Some(t),
+        Peer::Node(_) => None,
+    }
+}

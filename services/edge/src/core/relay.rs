@@ -1,0 +1,85 @@
+//! A non-INVITE transaction: one server side (unless the request is our own), one client side (unless we answer ourselves).
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use domain::{CallId, Now};
+use schemas::{SipIdentity, SipParties};
+use sip::transaction::{NonInviteClient, NonInviteServer};
+
+use super::branch::BranchKey;
+use super::slab::Slot;
+use super::timers::Armed;
+use super::topology::Peer;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Ends a dialog; has no event of its own.
+    Bye { dialog: Option<Slot>, by_caller: bool },
+    /// One `transaction` event.
+    Other,
+    /// Our own BYE after a late 2xx: nobody upstream, no event.
+    Release,
+}
+
+#[derive(Debug)]
+pub struct Server {
+    pub key: u128,
+    pub peer: Peer,
+    pub listener: usize,
+    pub source: SocketAddr,
+    pub machine: NonInviteServer,
+    pub last: Bytes,
+    pub retransmits: i32,
+}
+
+#[derive(Debug)]
+pub struct Client {
+    pub key: BranchKey,
+    pub text: String,
+    pub target: Peer,
+    pub listener: usize,
+    pub to: SocketAddr,
+    pub sent: Bytes,
+    pub machine: NonInviteClient,
+    pub forwarded_us: u64,
+    pub first_response_us: Option<u64>,
+    pub retransmits: i32,
+}
+
+#[derive(Debug)]
+pub struct Relay {
+    pub purpose: Purpose,
+    pub received: Now,
+    pub server: Option<Server>,
+    pub client: Option<Client>,
+    pub request: Bytes,
+    /// A final response went upstream, or nobody waits for one.
+    pub finished: Option<u16>,
+    pub call: Option<CallId>,
+    pub identity: SipIdentity,
+    pub parties: SipParties,
+    pub armed: Armed,
+}
+
+impl Relay {
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        let server = self.server.as_ref().and_then(|s| s.machine.deadline());
+        let client = self.client.as_ref().and_then(|c| c.machine.deadline());
+        [server, client].into_iter().flatten().min()
+    }
+
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        // A server side that never answered (no 408 for non-INVITE, RFC 4320) ends with its client.
+        let server = self.server.as_ref().is_none_or(|s| s.machine.deadline().is_none());
+        let client = self.client.as_ref().is_none_or(|c| c.machine.deadline().is_none());
+        server && client
+    }
+
+    #[must_use]
+    pub fn since(&self, now: Now) -> u64 {
+        now.mono_us.saturating_sub(self.received.mono_us)
+    }
+}

@@ -1,0 +1,180 @@
+//! Non-INVITE transactions: what passes through and what we answer ourselves.
+
+use bytes::Bytes;
+use domain::Now;
+use sip::transaction::{Action, NonInviteClientInput, NonInviteClientState, NonInviteServerInput};
+use sip::{Index, Message};
+
+use super::answers::upstream;
+use super::dialogs::Phase;
+use super::health::State;
+use super::relay::{Purpose, Relay};
+use super::slab::Slot;
+use super::story::ByeFacts;
+use super::topology::Peer;
+use super::{Cx, Proxy, ServerRef};
+
+impl Proxy {
+    /// OPTIONS without To-tag is for us: are we able to take calls?
+    pub(super) fn options(&mut self, cx: &Cx, m: &Message<'_>, key: u128) {
+        let able = match cx.peer {
+            _ if self.draining => false,
+            Peer::Node(_) => true,
+            Peer::Trunk(t) => {
+                let pool = &self.topology.trunks[t].pool;
+                let up =
+                    |(i, n): (usize, &super::topology::Node)| &n.pool == pool && self.health[i].state() != State::Down;
+                self.topology.nodes.iter().enumerate().any(up)
+            }
+        };
+        let status = match m.max_forwards() {
+            Some(0) => 483,
+            _ if able => 200,
+            _ => 503,
+        };
+        self.answer_locally(cx, m, key, status, &[("Allow", super::receive::ALLOW)]);
+    }
+
+    /// Answers a request with a transaction of its own, so that its copies get the same answer and there is one event.
+    pub(super) fn answer_locally(&mut self, cx: &Cx, m: &Message<'_>, key: u128, status: u16, add: &[(&str, &[u8])]) {
+        if self.relays.len() >= self.config.limits.open_invites.saturating_mul(4) {
+            return self.reject(cx, m, 503, "overload");
+        }
+        let mut relay = self.new_relay(cx, m, key, Purpose::Other);
+        let slot = self.relays.reserve();
+        self.servers.insert(key, ServerRef::Relay(slot));
+        self.finish_relay_locally(cx.now, &mut relay, m, status, add);
+        self.put_relay(slot, relay);
+    }
+
+    pub(super) fn finish_relay_locally(
+        &mut self,
+        now: Now,
+        relay: &mut Relay,
+        m: &Message<'_>,
+        status: u16,
+        add: &[(&str, &[u8])],
+    ) {
+        let Some(source) = relay.server.as_ref().map(|s| s.source) else { return };
+        let bytes = self.local_answer(m, source, status, add);
+        self.respond_relay(now, relay, status, bytes);
+        self.relay_done(now, relay, status, None);
+    }
+
+    fn respond_relay(&mut self, now: Now, relay: &mut Relay, status: u16, bytes: Bytes) {
+        if let Some(server) = &mut relay.server {
+            server.machine.handle(now.mono_us, NonInviteServerInput::Respond(status));
+            server.last = bytes.clone();
+            let (listener, to) = (server.listener, server.source);
+            self.send(listener, to, bytes);
+        }
+    }
+
+    pub(super) fn relay_response(&mut self, cx: &Cx, relay: &mut Relay, m: &Message<'_>) {
+        let status = m.status();
+        let since = relay.since(cx.now);
+        let Some(client) = &mut relay.client else { return };
+        client.first_response_us.get_or_insert(since);
+        client.machine.handle(cx.now.mono_us, NonInviteClientInput::Response(status));
+        self.run_relay(relay);
+        // A 100 is hop by hop; an answer that was given already is not given again.
+        if status == 100 || relay.finished.is_some() {
+            return;
+        }
+        let bytes = upstream(m, None);
+        self.respond_relay(cx.now, relay, status, bytes);
+        if status >= 200 {
+            self.relay_done(cx.now, relay, status, Some(m));
+        }
+    }
+
+    pub(super) fn tick_relay(&mut self, now: Now, relay: &mut Relay) {
+        if let Some(server) = &mut relay.server {
+            server.machine.handle(now.mono_us, NonInviteServerInput::Tick);
+        }
+        if let Some(client) = &mut relay.client {
+            client.machine.handle(now.mono_us, NonInviteClientInput::Tick);
+        }
+        self.run_relay(relay);
+        let gave_up = relay.client.as_ref().is_some_and(|c| c.machine.state() == NonInviteClientState::Ended);
+        if gave_up && relay.finished.is_none() {
+            // Upstream gave up at the same moment; a 408 would come too late to mean anything (RFC 4320).
+            self.relay_done(now, relay, 408, None);
+        }
+    }
+
+    pub(super) fn run_relay(&mut self, relay: &mut Relay) {
+        let mut resends: Vec<(usize, std::net::SocketAddr, Bytes)> = Vec::new();
+        if let Some(server) = &mut relay.server {
+            while let Some(action) = server.machine.poll() {
+                if action == Action::Resend && !server.last.is_empty() {
+                    resends.push((server.listener, server.source, server.last.clone()));
+                }
+            }
+        }
+        if let Some(client) = &mut relay.client {
+            while let Some(action) = client.machine.poll() {
+                if action == Action::Resend {
+                    client.retransmits += 1;
+                    if let Peer::Node(n) = client.target {
+                        self.nodes[n].retransmits += 1;
+                    }
+                    resends.push((client.listener, client.to, client.sent.clone()));
+                }
+            }
+        }
+        for (listener, to, bytes) in resends {
+            self.counters.retransmissions_out += 1;
+            self.send(listener, to, bytes);
+        }
+    }
+
+    /// The transaction has its final status: tell it, or let it end its dialog.
+    fn relay_done(&mut self, now: Now, relay: &mut Relay, status: u16, response: Option<&Message<'_>>) {
+        if relay.finished.replace(status).is_some() {
+            return;
+        }
+        match relay.purpose {
+            Purpose::Other => self.tell_transaction(now, relay, status, response),
+            Purpose::Release => {}
+            Purpose::Bye { dialog: None, .. } => {}
+            Purpose::Bye { dialog: Some(dialog), .. } if matches!(status, 401 | 407) => {
+                // Challenged: the dialog goes on until the BYE comes again with credentials.
+                if let Some(dialog) = self.dialogs.get_mut(dialog)
+                    && dialog.phase == Phase::Ending
+                {
+                    dialog.phase = Phase::Open;
+                }
+            }
+            Purpose::Bye { dialog: Some(dialog), by_caller } => {
+                let mut index = Index::new();
+                let reason = index.parse(&relay.request).ok().and_then(|m| super::facts::reason(&m));
+                let bye = ByeFacts { by_caller, status, cseq: relay.identity.cseq, received: relay.received, reason };
+                self.end_dialog(now, dialog, &bye);
+            }
+        }
+    }
+
+    /// A node is gone: BYEs on their way to it are answered at once.
+    pub(super) fn release_byes(&mut self, now: Now, gone: Peer) {
+        let waiting: Vec<Slot> = self
+            .relays
+            .slots()
+            .filter(|&slot| {
+                self.relays.get(slot).is_some_and(|r| {
+                    let to_it = r.client.as_ref().is_some_and(|c| c.target == gone);
+                    to_it && r.finished.is_none() && matches!(r.purpose, Purpose::Bye { .. })
+                })
+            })
+            .collect();
+        for slot in waiting {
+            let Some(mut relay) = self.relays.take(slot) else { continue };
+            let request = relay.request.clone();
+            let mut index = Index::new();
+            if let Ok(m) = index.parse(&request) {
+                self.finish_relay_locally(now, &mut relay, &m, 408, &[]);
+            }
+            self.put_relay(slot, relay);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What the machine shows of itself: for metrics, the admin pages and the demo.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::Proxy;
+use super::control::{Control, Wanted};
+use super::health::State;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident: $help:literal,)*) => {
+        /// Since start.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+        pub struct Counters {
+            $($(#[$doc])* #[doc = $help] pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Name, help and value of each.
+            #[must_use]
+            pub fn list(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), $help, self.$name),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    packets_in: "Datagrams received",
+    packets_out: "Datagrams sent",
+    denied_packets: "Datagrams from sources that are neither trunk nor node",
+    keep_alives: "Datagrams of line ends only",
+    malformed: "Messages that could not be read",
+    stray_responses: "Responses that belong to nothing",
+    forged_headers: "Call headers that were not believed",
+    invites: "Initial INVITEs",
+    attempts: "INVITEs forwarded",
+    failovers: "INVITEs forwarded to another next hop after a failure",
+    answered: "Initial INVITEs answered",
+    failed: "Initial INVITEs forwarded and not answered",
+    refused: "Initial INVITEs refused by the edge",
+    blocked: "Initial INVITEs refused by a block rule",
+    limited: "Initial INVITEs refused by a limit of their trunk",
+    shadow_hits: "Initial INVITEs that a rule in shadow would have refused",
+    cancelled: "INVITEs cancelled by the caller",
+    late_answers: "2xx after the answer or final failure of their INVITE",
+    ended: "Dialogs ended or lost",
+    lost: "Dialogs given up without a BYE",
+    unacknowledged: "Failures whose ACK never came",
+    retransmissions_in: "Requests received again",
+    retransmissions_out: "Messages sent again",
+    send_errors: "Datagrams that the system refused to send",
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct NodeSnapshot {
+    pub id: String,
+    pub address: Option<SocketAddr>,
+    pub pool: String,
+    /// up, suspect or down.
+    pub state: &'static str,
+    /// active, draining or disabled, as the control topic wants it.
+    pub wanted: &'static str,
+    /// Configured.
+    pub weight: f64,
+    /// From the control topic, 0 to 1.
+    pub factor: f64,
+    pub calls_now: i64,
+    /// Calls answered by it.
+    pub calls_total: u64,
+    /// INVITEs forwarded to it.
+    pub attempts: u64,
+    pub failed_5xx: u64,
+    pub timeouts: u64,
+    pub rtt_us: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct TrunkSnapshot {
+    pub id: String,
+    pub address: Option<SocketAddr>,
+    pub pool: String,
+    pub cps: f64,
+    pub account: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct BlockSnapshot {
+    /// author/block id.
+    pub key: String,
+    pub rule: Option<String>,
+    pub mode: &'static str,
+    /// Numbers masked.
+    pub scope: String,
+    pub status: u16,
+    pub expires_us: i64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Snapshot {
+    pub edge_id: String,
+    pub nodes: Vec<NodeSnapshot>,
+    pub trunks: Vec<TrunkSnapshot>,
+    /// Filled by `Running::snapshot`.
+    pub blocks: Vec<BlockSnapshot>,
+    pub counters: Counters,
+    /// Open dialogs.
+    pub dialogs: usize,
+    /// INVITEs without a final response.
+    pub setting_up: usize,
+    /// Transactions remembered, with those that are only kept for repetitions.
+    pub transactions: usize,
+    pub draining: bool,
+    pub block_version: Option<String>,
+    pub weight_version: Option<String>,
+    pub config_digest: String,
+}
+
+/// The rules in force. Apart from the rest: there may be thousands, and they change rarely.
+#[must_use]
+pub fn blocks(control: &Control, wall_us: i64) -> Vec<BlockSnapshot> {
+    let live = control.rules.iter().filter(|r| r.expires_us > wall_us);
+    live.map(|r| BlockSnapshot {
+        key: r.key.clone(),
+        rule: r.rule.clone(),
+        mode: if r.enforce { "enforce" } else { "shadow" },
+        scope: r.describe(),
+        status: r.status,
+        expires_us: r.expires_us,
+    })
+    .collect()
+}
+
+impl Proxy {
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// For the adapter, whose sends may fail.
+    pub fn note_send_error(&mut self) {
+        self.counters.send_errors += 1;
+    }
+
+    #[must_use]
+    pub fn snapshot(&self, wall_us: i64) -> Snapshot {
+        let node = |(i, n): (usize, &super::topology::Node)| {
+            let wanted = self.control.weight(&n.id, wall_us, self.times.weight_max_age);
+            let stats = &self.nodes[i];
+            NodeSnapshot {
+                id: n.id.clone(),
+                address: Some(n.address),
+                pool: n.pool.clone(),
+                state: self.health[i].state().as_str(),
+                wanted: match wanted.state {
+                    Wanted::Active => "active",
+                    Wanted::Draining => "draining",
+                    Wanted::Disabled => "disabled",
+                },
+                weight: n.weight,
+                factor: wanted.factor,
+                calls_now: stats.calls_now,
+                calls_total: stats.answered,
+                attempts: stats.attempts,
+                failed_5xx: stats.failed_5xx,
+                timeouts: stats.timeouts,
+                rtt_us: self.health[i].rtt_us,
+            }
+        };
+        let trunk = |t: &super::topology::Trunk| TrunkSnapshot {
+            id: t.id.clone(),
+            address: t.address,
+            pool: t.pool.clone(),
+            cps: t.cps,
+            account: t.account.clone(),
+        };
+        Snapshot {
+            edge_id: self.topology.edge_id.clone(),
+            nodes: self.topology.nodes.iter().enumerate().map(node).collect(),
+            trunks: self.topology.trunks.iter().map(trunk).collect(),
+            blocks: Vec::new(),
+            counters: self.counters,
+            dialogs: self.dialogs.open(),
+            setting_up: self.setting_up,
+            transactions: self.invites.len() + self.relays.len(),
+            draining: self.draining,
+            block_version: self.control.block_version.clone(),
+            weight_version: self.control.weight_version.clone(),
+            config_digest: self.topology.digest.clone(),
+        }
+    }
+
+    /// Nodes that are not down.
+    #[must_use]
+    pub fn nodes_up(&self) -> usize {
+        self.health.iter().filter(|h| h.state() != State::Down).count()
+    }
+}

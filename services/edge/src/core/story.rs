@@ -1,0 +1,398 @@
+//! The events of `sip.transactions`, exactly by the grammar of DESIGN §5. One function per kind of event; each takes what
+//! the machine knows and changes nothing in it.
+
+use domain::{LegId, Now};
+use schemas::{
+    SipAuth, SipBranch, SipCorrelation, SipDecision, SipDialogEnd, SipIdentity, SipOutcome, SipResponse, SipTiming,
+    SipTransaction,
+};
+use sip::Message;
+
+use super::dialogs::Dialog;
+use super::invite::{Branch, End, Invite};
+use super::relay::Relay;
+use super::topology::Peer;
+use super::{Action, Cx, Proxy, facts};
+
+/// What a BYE says about the end of a dialog.
+#[derive(Debug)]
+pub(super) struct ByeFacts {
+    pub by_caller: bool,
+    pub status: u16,
+    pub cseq: u32,
+    pub received: Now,
+    pub reason: Option<(String, Option<i32>, Option<String>)>,
+}
+
+fn us(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+impl Proxy {
+    fn emit(&mut self, event: SipTransaction) {
+        self.out.push_back(Action::Transaction(Box::new(event)));
+    }
+
+    /// What every event of an INVITE carries.
+    fn invite_event(&self, now: Now, invite: &Invite, event_type: &str) -> SipTransaction {
+        let last = invite.branches.last();
+        SipTransaction {
+            event_type: event_type.to_owned(),
+            call_root_id: invite.call.to_string(),
+            leg_id: last.map_or_else(String::new, |b| b.leg.to_string()),
+            parent_leg_id: invite.parent.clone(),
+            edge_id: self.topology.edge_id.clone(),
+            occurred_us: now.wall_us,
+            occurred_mono_us: us(now.mono_us),
+            source_side: invite.peer.side().as_str().to_owned(),
+            source_id: self.topology.id_of(invite.peer).to_owned(),
+            attempt: last.map_or(0, |b| b.attempt as i32),
+            identity: invite.identity.clone(),
+            parties: Some(self.parties_with_target(invite)),
+            timing: Some(timing(invite)),
+            correlation: invite.continues.map(|(cseq, status)| SipCorrelation {
+                continues_cseq: Some(cseq),
+                continues_status: Some(status),
+                ..SipCorrelation::default()
+            }),
+            branches: invite.branches.iter().map(|b| self.branch(b)).collect(),
+            ..SipTransaction::default()
+        }
+    }
+
+    /// A call from a node belongs to the trunk that it goes to.
+    fn parties_with_target(&self, invite: &Invite) -> schemas::SipParties {
+        let mut parties = invite.parties.clone();
+        if parties.trunk_id.is_none()
+            && let Some(Peer::Trunk(t)) = invite.branches.last().map(|b| b.target)
+        {
+            parties.trunk_id = Some(self.topology.trunks[t].id.clone());
+            parties.account.clone_from(&self.topology.trunks[t].account);
+        }
+        parties
+    }
+
+    fn branch(&self, b: &Branch) -> SipBranch {
+        SipBranch {
+            attempt: b.attempt as i32,
+            leg_id: b.leg.to_string(),
+            branch: b.text.clone(),
+            target_side: b.target.side().as_str().to_owned(),
+            target_id: self.topology.id_of(b.target).to_owned(),
+            address: b.to.to_string(),
+            t_fwd_us: us(b.facts.forwarded),
+            t_first_resp_us: b.facts.first_response.map(us),
+            t_18x_us: b.facts.ringing.map(us),
+            t_final_us: b.facts.finished.map(us),
+            status: b.facts.status,
+            to_tag: b.facts.to_tag.clone(),
+            retransmits: b.facts.retransmits,
+            failover_reason: b.facts.failover_reason.map(str::to_owned),
+        }
+    }
+
+    pub(super) fn tell_attempt(
+        &mut self,
+        now: Now,
+        invite: &Invite,
+        m: &Message<'_>,
+        decision: SipDecision,
+        header: Option<String>,
+    ) {
+        let mut event = self.invite_event(now, invite, "attempt");
+        event.transport = Some(facts::transport(m, invite.source, &self.topology.listeners[invite.listener]));
+        event.headers = Some(facts::headers(m, &mut self.digests));
+        event.offer.clone_from(&invite.offer);
+        event.decision = Some(decision);
+        event.outcome = invite.auth.clone().map(|auth| SipOutcome { auth: Some(auth), ..SipOutcome::default() });
+        if let Some(header) = header {
+            event.correlation.get_or_insert_default().trunkline_header = Some(header);
+        }
+        if let Some(replaces) = m.text(sip::Name::Replaces) {
+            let previous = replaces.split(';').next().unwrap_or_default().to_owned();
+            event.correlation.get_or_insert_default().previous_call_id = Some(previous);
+        }
+        self.emit(event);
+    }
+
+    pub(super) fn tell_refused(
+        &mut self,
+        cx: &Cx,
+        m: &Message<'_>,
+        invite: &Invite,
+        decision: SipDecision,
+        status: u16,
+    ) {
+        let mut event = self.invite_event(cx.now, invite, "refused");
+        let (call_id, from_tag) = (&invite.identity.call_id, &invite.identity.from_tag);
+        event.leg_id = LegId::edge(&invite.call, call_id, from_tag, invite.identity.cseq, 0).to_string();
+        event.transport = Some(facts::transport(m, invite.source, &self.topology.listeners[invite.listener]));
+        event.headers = Some(facts::headers(m, &mut self.digests));
+        event.offer.clone_from(&invite.offer);
+        event.decision = Some(decision);
+        let phrase = sip::edit::reason_phrase(status);
+        event.outcome = Some(self.outcome(invite, status, phrase.to_owned(), "edge"));
+        self.emit(event);
+    }
+
+    fn outcome(&self, invite: &Invite, status: u16, phrase: String, produced_by: &str) -> SipOutcome {
+        let challenge = schemas::grammar::is_challenge(status);
+        let auth = match (&invite.auth, matches!(status, 401 | 407)) {
+            (None, false) => None,
+            (auth, challenged) => {
+                let mut auth = auth.clone().unwrap_or_default();
+                auth.challenged = challenged;
+                auth.result = auth.credentials_present.then(|| match status {
+                    200..=299 => "accepted".to_owned(),
+                    401 | 403 | 407 => "rejected".to_owned(),
+                    _ => "unknown".to_owned(),
+                });
+                Some(auth)
+            }
+        };
+        SipOutcome {
+            status: Some(status),
+            status_class: Some(i32::from(status / 100)),
+            reason_phrase: Some(phrase),
+            produced_by: Some(produced_by.to_owned()),
+            timer_fired: invite.timer_fired.map(str::to_owned),
+            retransmits_in: invite.retransmits_in,
+            retransmits_out: invite.branches.iter().map(|b| b.facts.retransmits).sum(),
+            responses: invite.responses.iter().map(|&(code, t)| SipResponse { code, t_us: us(t) }).collect(),
+            cancelled: invite.cancelled,
+            challenge,
+            auth,
+            late_action: None,
+        }
+    }
+
+    pub(super) fn tell_answered(&mut self, now: Now, invite: &Invite, at: usize, m: &Message<'_>) {
+        let mut event = self.invite_event(now, invite, "answered");
+        let branch = &invite.branches[at];
+        event.leg_id = branch.leg.to_string();
+        event.attempt = branch.attempt as i32;
+        event.identity.to_tag = Some(facts::text(m.to_tag()));
+        event.headers = Some(facts::headers(m, &mut self.digests));
+        event.answer = facts::session(m);
+        event.outcome = Some(self.outcome(invite, m.status(), facts::text(m.reason_phrase()), "upstream"));
+        self.emit(event);
+    }
+
+    pub(super) fn tell_final(
+        &mut self,
+        now: Now,
+        invite: &Invite,
+        status: u16,
+        chosen: Option<usize>,
+        m: Option<&Message<'_>>,
+    ) {
+        let mut event = self.invite_event(now, invite, "final");
+        if let Some(branch) = chosen.and_then(|at| invite.branches.get(at)) {
+            event.leg_id = branch.leg.to_string();
+            event.attempt = branch.attempt as i32;
+        }
+        let (phrase, by) = match m {
+            Some(m) if m.status() == status => (facts::text(m.reason_phrase()), "upstream"),
+            Some(_) => (sip::edit::reason_phrase(status).to_owned(), "edge"),
+            None => {
+                let timeout =
+                    invite.branches.iter().any(|b| matches!(b.end, Some(End::TimedOut | End::NoFirstResponse)));
+                let by = if timeout && !invite.cancelled { "timeout" } else { "edge" };
+                (sip::edit::reason_phrase(status).to_owned(), by)
+            }
+        };
+        let mut outcome = self.outcome(invite, status, phrase, by);
+        if let Some(m) = m {
+            event.headers = Some(facts::headers(m, &mut self.digests));
+            event.identity.to_tag = Some(facts::text(m.to_tag())).filter(|t| !t.is_empty());
+            if let (Some(auth), Some(realm)) = (&mut outcome.auth, facts::challenge_realm(m)) {
+                auth.realm = Some(realm);
+            }
+        }
+        event.outcome = Some(outcome);
+        self.emit(event);
+    }
+
+    pub(super) fn tell_late(&mut self, now: Now, invite: &Invite, at: usize, m: &Message<'_>, action: &str) {
+        let mut event = self.invite_event(now, invite, "late_answer");
+        let branch = &invite.branches[at];
+        event.leg_id = branch.leg.to_string();
+        event.attempt = branch.attempt as i32;
+        event.identity.to_tag = Some(facts::text(m.to_tag()));
+        let mut outcome = self.outcome(invite, m.status(), facts::text(m.reason_phrase()), "upstream");
+        outcome.late_action = Some(action.to_owned());
+        event.outcome = Some(outcome);
+        self.emit(event);
+    }
+
+    /// The one event of a re-INVITE.
+    pub(super) fn tell_in_dialog(&mut self, now: Now, invite: &Invite, at: usize, m: Option<&Message<'_>>) {
+        let mut event = self.invite_event(now, invite, "transaction");
+        if let Some(branch) = invite.branches.get(at) {
+            event.leg_id = branch.leg.to_string();
+        }
+        event.offer.clone_from(&invite.offer);
+        let status = invite.finished.unwrap_or(408);
+        event.outcome = Some(match m {
+            Some(m) => {
+                event.answer = facts::session(m);
+                self.outcome(invite, status, facts::text(m.reason_phrase()), "upstream")
+            }
+            None => self.outcome(invite, status, sip::edit::reason_phrase(status).to_owned(), "timeout"),
+        });
+        self.emit(event);
+    }
+
+    /// The one event of any other transaction.
+    pub(super) fn tell_transaction(&mut self, now: Now, relay: &Relay, status: u16, m: Option<&Message<'_>>) {
+        let Some(server) = &relay.server else { return };
+        let mut index = sip::Index::new();
+        let request = index.parse(&relay.request).ok();
+        let produced_by = match (m, &relay.client) {
+            (Some(_), _) => "upstream",
+            (None, Some(_)) => "timeout",
+            (None, None) => "edge",
+        };
+        let auth = request
+            .as_ref()
+            .and_then(facts::auth)
+            .map(|auth| SipAuth { challenged: matches!(status, 401 | 407), ..auth });
+        let event = SipTransaction {
+            event_type: "transaction".to_owned(),
+            call_root_id: relay.call.map(|c| c.to_string()).unwrap_or_default(),
+            edge_id: self.topology.edge_id.clone(),
+            occurred_us: now.wall_us,
+            occurred_mono_us: us(now.mono_us),
+            source_side: server.peer.side().as_str().to_owned(),
+            source_id: self.topology.id_of(server.peer).to_owned(),
+            attempt: i32::from(relay.client.is_some()),
+            identity: relay.identity.clone(),
+            transport: request
+                .as_ref()
+                .map(|m| facts::transport(m, server.source, &self.topology.listeners[server.listener])),
+            parties: Some(relay.parties.clone()),
+            headers: request.as_ref().map(|m| facts::headers(m, &mut self.digests)),
+            timing: Some(SipTiming {
+                received_us: Some(relay.received.wall_us),
+                received_mono_us: Some(us(relay.received.mono_us)),
+                t_final_us: Some(us(relay.since(now))),
+                ..SipTiming::default()
+            }),
+            outcome: Some(SipOutcome {
+                status: Some(status),
+                status_class: Some(i32::from(status / 100)),
+                reason_phrase: Some(
+                    m.map_or_else(|| sip::edit::reason_phrase(status).to_owned(), |m| facts::text(m.reason_phrase())),
+                ),
+                produced_by: Some(produced_by.to_owned()),
+                timer_fired: (produced_by == "timeout").then(|| "F".to_owned()),
+                retransmits_in: server.retransmits,
+                retransmits_out: relay.client.as_ref().map_or(0, |c| c.retransmits),
+                auth,
+                ..SipOutcome::default()
+            }),
+            branches: relay
+                .client
+                .iter()
+                .map(|c| SipBranch {
+                    attempt: 1,
+                    branch: c.text.clone(),
+                    target_side: c.target.side().as_str().to_owned(),
+                    target_id: self.topology.id_of(c.target).to_owned(),
+                    address: c.to.to_string(),
+                    t_fwd_us: us(c.forwarded_us),
+                    t_first_resp_us: c.first_response_us.map(us),
+                    t_final_us: Some(us(relay.since(now))),
+                    status: Some(status),
+                    retransmits: c.retransmits,
+                    ..SipBranch::default()
+                })
+                .collect(),
+            ..SipTransaction::default()
+        };
+        self.emit(event);
+    }
+
+    /// `ended` by a BYE, or `lost` for a reason.
+    pub(super) fn end_event(&self, now: Now, d: &Dialog, how: Result<&ByeFacts, &'static str>) -> SipTransaction {
+        let trunk = facts::trunk_of(d.caller, Some(d.callee));
+        let ended = how.map_or(now, |bye| bye.received);
+        let (event_type, end) = match how {
+            Ok(bye) => {
+                let (protocol, cause, said) = bye.reason.clone().map_or((None, None, None), |r| (Some(r.0), r.1, r.2));
+                let end = SipDialogEnd {
+                    released_by: Some(if bye.by_caller { "caller" } else { "callee" }.to_owned()),
+                    bye_status: Some(bye.status),
+                    bye_cseq: Some(bye.cseq),
+                    reason_protocol: protocol,
+                    reason_cause: cause,
+                    reason_text: said,
+                    ..SipDialogEnd::default()
+                };
+                ("ended", end)
+            }
+            Err(reason) => {
+                let end = SipDialogEnd {
+                    released_by: Some("edge".to_owned()),
+                    lost_reason: Some(reason.to_owned()),
+                    ..SipDialogEnd::default()
+                };
+                ("lost", end)
+            }
+        };
+        SipTransaction {
+            event_type: event_type.to_owned(),
+            call_root_id: d.call.to_string(),
+            leg_id: d.leg.to_string(),
+            parent_leg_id: d.parent.clone(),
+            edge_id: self.topology.edge_id.clone(),
+            occurred_us: now.wall_us,
+            occurred_mono_us: us(now.mono_us),
+            source_side: d.caller.side().as_str().to_owned(),
+            source_id: self.topology.id_of(d.caller).to_owned(),
+            attempt: d.attempt as i32,
+            identity: SipIdentity {
+                method: "INVITE".to_owned(),
+                call_id: d.sip_call_id.to_string(),
+                cseq: d.cseq,
+                from_tag: d.caller_tag.to_string(),
+                to_tag: Some(d.callee_tag.to_string()),
+                from_uri: Some(d.from_uri.to_string()),
+                to_uri: Some(d.to_uri.to_string()),
+                ..SipIdentity::default()
+            },
+            parties: Some(facts::number_parties(&d.caller_number, &d.callee_number, &self.topology, trunk)),
+            timing: Some(SipTiming {
+                received_us: Some(d.received.wall_us),
+                received_mono_us: Some(us(d.received.mono_us)),
+                t_final_us: Some(us(d.answered.mono_us.saturating_sub(d.received.mono_us))),
+                t_ack_us: d.ack_us.map(us),
+                t_bye_us: how.is_ok().then(|| us(ended.mono_us.saturating_sub(d.received.mono_us))),
+                ..SipTiming::default()
+            }),
+            dialog: Some(SipDialogEnd {
+                ended_us: Some(ended.wall_us),
+                talk_us: Some(us(ended.mono_us.saturating_sub(d.answered.mono_us))),
+                reinvites: d.reinvites,
+                ..end
+            }),
+            ..SipTransaction::default()
+        }
+    }
+}
+
+fn timing(invite: &Invite) -> SipTiming {
+    let t = &invite.times;
+    SipTiming {
+        received_us: Some(invite.received.wall_us),
+        received_mono_us: Some(us(invite.received.mono_us)),
+        t_100_sent_us: t.trying.map(us),
+        t_first_180_us: t.first_180.map(us),
+        t_first_18x_us: t.first_18x.map(us),
+        t_first_183_sdp_us: t.first_183_sdp.map(us),
+        t_final_us: t.finished.map(us),
+        t_ack_us: t.ack.map(us),
+        t_cancel_us: t.cancel.map(us),
+        t_bye_us: None,
+    }
+}

@@ -1,0 +1,277 @@
+//! The settings as tables: who is allowed to speak, who may be spoken to, over which listener.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::{Config, Side, Source};
+
+/// A trunk or a node, by its place in the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Peer {
+    Trunk(usize),
+    Node(usize),
+}
+
+impl Peer {
+    #[must_use]
+    pub fn side(self) -> Side {
+        match self {
+            Peer::Trunk(_) => Side::Trunk,
+            Peer::Node(_) => Side::Node,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub id: String,
+    pub side: Side,
+    /// What peers know it by.
+    pub address: SocketAddr,
+    /// The same as text, for Via and Record-Route.
+    pub host: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    pub id: String,
+    pub hash: u32,
+    pub address: Option<SocketAddr>,
+    pub pool: String,
+    pub cps: f64,
+    pub account: Option<String>,
+    pub emergency: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub id: String,
+    pub hash: u32,
+    pub address: SocketAddr,
+    pub pool: String,
+    pub weight: f64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub prefix: String,
+    pub trunks: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Topology {
+    pub edge_id: String,
+    pub listeners: Vec<Listener>,
+    pub trunks: Vec<Trunk>,
+    pub nodes: Vec<Node>,
+    /// Longest prefix first.
+    pub routes: Vec<Route>,
+    /// Digest of the settings, for events.
+    pub digest: String,
+    exact: HashMap<(Side, SocketAddr), Peer>,
+    /// Most specific first.
+    networks: Vec<(Source, Peer)>,
+    /// All of them, for the question whether an address belongs to a peer.
+    sources: Vec<(Source, Peer)>,
+}
+
+impl Topology {
+    /// `bound` are the addresses that the listeners got, in the order of the settings.
+    #[must_use]
+    pub fn new(config: &Config, bound: &[SocketAddr]) -> Topology {
+        let listener = |(l, &bound): (&crate::config::ListenerConfig, &SocketAddr)| {
+            let address = l.advertise.unwrap_or(bound);
+            Listener { id: l.id.clone(), side: l.side, address, host: address.to_string() }
+        };
+        let trunk = |t: &crate::config::TrunkConfig| Trunk {
+            id: t.id.clone(),
+            hash: domain::hash32(&t.id),
+            address: t.address,
+            pool: t.pool.clone(),
+            cps: t.cps,
+            account: t.account.clone(),
+            emergency: t.emergency.clone().unwrap_or_else(|| config.emergency.clone()),
+        };
+        let node = |n: &crate::config::NodeConfig| Node {
+            id: n.id.clone(),
+            hash: domain::hash32(&n.id),
+            address: n.address,
+            pool: n.pool.clone(),
+            weight: n.weight,
+        };
+        let place = |id: &String| config.trunks.iter().position(|t| &t.id == id);
+        let mut routes: Vec<Route> = config
+            .routes
+            .iter()
+            .map(|r| Route { prefix: r.prefix.clone(), trunks: r.trunks.iter().filter_map(place).collect() })
+            .collect();
+        routes.sort_by_key(|r| std::cmp::Reverse(r.prefix.len()));
+        let mut topology = Topology {
+            edge_id: config.id.clone(),
+            listeners: config.listeners.iter().zip(bound).map(listener).collect(),
+            trunks: config.trunks.iter().map(trunk).collect(),
+            nodes: config.nodes.iter().map(node).collect(),
+            routes,
+            digest: digest(config),
+            exact: HashMap::new(),
+            networks: Vec::new(),
+            sources: Vec::new(),
+        };
+        for (i, t) in config.trunks.iter().enumerate() {
+            t.sources.iter().for_each(|&source| topology.admit(source, Peer::Trunk(i)));
+        }
+        for (i, n) in config.nodes.iter().enumerate() {
+            topology.admit(Source::Port(n.address), Peer::Node(i));
+            n.sources.iter().for_each(|&source| topology.admit(source, Peer::Node(i)));
+        }
+        // Where calls are sent, answers come from; a source that names the same address comes first.
+        for (i, t) in config.trunks.iter().enumerate() {
+            t.address.iter().for_each(|&address| topology.admit(Source::Port(address), Peer::Trunk(i)));
+        }
+        topology.networks.sort_by_key(|(source, _)| std::cmp::Reverse(source.rank()));
+        topology
+    }
+
+    fn admit(&mut self, source: Source, peer: Peer) {
+        self.sources.push((source, peer));
+        match source {
+            Source::Port(addr) => {
+                self.exact.entry((peer.side(), canonical(addr))).or_insert(peer);
+            }
+            net @ Source::Net { .. } => self.networks.push((net, peer)),
+        }
+    }
+
+    /// Who sends from that address to a listener of that side; nobody else is heard at all.
+    #[must_use]
+    pub fn classify(&self, side: Side, from: SocketAddr) -> Option<Peer> {
+        if let Some(&peer) = self.exact.get(&(side, canonical(from))) {
+            return Some(peer);
+        }
+        self.networks.iter().find(|(net, peer)| peer.side() == side && net.contains(from)).map(|&(_, peer)| peer)
+    }
+
+    /// Whether a peer may be spoken to at that address, and speaks from it; several trunks may share one.
+    #[must_use]
+    pub fn owns(&self, peer: Peer, address: SocketAddr) -> bool {
+        self.sources.iter().any(|(source, owner)| *owner == peer && source.contains(address))
+    }
+
+    /// The listener that requests to that side leave from.
+    #[must_use]
+    pub fn listener_for(&self, side: Side, to: SocketAddr) -> usize {
+        let fits = |l: &Listener| l.side == side && l.address.is_ipv4() == to.is_ipv4();
+        let same_side = || self.listeners.iter().position(|l| l.side == side);
+        self.listeners.iter().position(fits).or_else(same_side).unwrap_or(0)
+    }
+
+    /// Whether a host and port in a Route are one of our own.
+    #[must_use]
+    pub fn is_own(&self, address: SocketAddr) -> bool {
+        self.listeners.iter().any(|l| l.address == address)
+    }
+
+    #[must_use]
+    pub fn id_of(&self, peer: Peer) -> &str {
+        match peer {
+            Peer::Trunk(i) => &self.trunks[i].id,
+            Peer::Node(i) => &self.nodes[i].id,
+        }
+    }
+
+    #[must_use]
+    pub fn hash_of(&self, peer: Peer) -> u32 {
+        match peer {
+            Peer::Trunk(i) => self.trunks[i].hash,
+            Peer::Node(i) => self.nodes[i].hash,
+        }
+    }
+
+    #[must_use]
+    pub fn trunk_by_hash(&self, hash: u32) -> Option<usize> {
+        self.trunks.iter().position(|t| t.hash == hash)
+    }
+
+    #[must_use]
+    pub fn node_by_hash(&self, hash: u32) -> Option<usize> {
+        self.nodes.iter().position(|n| n.hash == hash)
+    }
+
+    /// The route for a dialled number: the longest prefix, with or without the plus on either side.
+    #[must_use]
+    pub fn route(&self, number: &str) -> Option<&Route> {
+        let bare = number.strip_prefix('+').unwrap_or(number);
+        self.routes.iter().find(|r| {
+            number.starts_with(&r.prefix) || bare.starts_with(r.prefix.strip_prefix('+').unwrap_or(&r.prefix))
+        })
+    }
+}
+
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+fn digest(config: &Config) -> String {
+    let text = serde_json::to_vec(config).unwrap_or_default();
+    Sha256::digest(text)[..4].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{NodeConfig, RouteConfig, TrunkConfig};
+
+    fn config() -> Config {
+        let trunk = |id: &str, sources: &[&str]| TrunkConfig {
+            id: id.into(),
+            sources: sources.iter().map(|s| s.parse().unwrap()).collect(),
+            address: "192.0.2.1:5060".parse().ok(),
+            pool: "inbound".into(),
+            cps: 0.0,
+            account: None,
+            emergency: None,
+        };
+        Config {
+            trunks: vec![
+                trunk("wide", &["192.0.0.0/16"]),
+                trunk("narrow", &["192.0.2.0/24"]),
+                trunk("port", &["192.0.2.7:6000"]),
+            ],
+            nodes: vec![NodeConfig {
+                id: "n1".into(),
+                address: "10.0.0.1:5080".parse().unwrap(),
+                pool: "inbound".into(),
+                weight: 1.0,
+                sources: vec![],
+            }],
+            routes: vec![
+                RouteConfig { prefix: String::new(), trunks: vec!["wide".into()] },
+                RouteConfig { prefix: "+49".into(), trunks: vec!["narrow".into()] },
+            ],
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn the_most_specific_source_names_the_trunk_and_sides_do_not_mix() {
+        let t = Topology::new(&config(), &["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()]);
+        let who = |side, addr: &str| t.classify(side, addr.parse().unwrap()).map(|p| t.id_of(p).to_owned());
+        assert_eq!(who(Side::Trunk, "192.0.9.9:5060").as_deref(), Some("wide"));
+        assert_eq!(who(Side::Trunk, "192.0.2.7:5060").as_deref(), Some("narrow"));
+        assert_eq!(who(Side::Trunk, "192.0.2.7:6000").as_deref(), Some("port"));
+        assert_eq!(who(Side::Trunk, "10.0.0.1:5080"), None, "a node does not speak on the trunk side");
+        assert_eq!(who(Side::Node, "10.0.0.1:5080").as_deref(), Some("n1"));
+        assert_eq!(who(Side::Node, "10.0.0.1:5081"), None);
+        assert_eq!(who(Side::Trunk, "203.0.113.1:5060"), None);
+    }
+
+    #[test]
+    fn the_longest_prefix_routes_with_or_without_the_plus() {
+        let t = Topology::new(&config(), &["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()]);
+        assert_eq!(t.route("+49301234").unwrap().prefix, "+49");
+        assert_eq!(t.route("49301234").unwrap().prefix, "+49");
+        assert_eq!(t.route("00331234").unwrap().prefix, "");
+    }
+}

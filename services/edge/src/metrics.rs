@@ -1,0 +1,72 @@
+//! Metrics, read from the last snapshot of the shard when somebody scrapes: no cost while calls are set up.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::core::{NodeSnapshot, Snapshot};
+
+/// Gauges of nodes: name, help and value.
+type NodeGauge = (&'static str, &'static str, fn(&NodeSnapshot) -> f64);
+
+const NODE_GAUGES: [NodeGauge; 6] = [
+    ("edge_node_state", "State of a node: 0 up, 1 suspect, 2 down", |n| match n.state {
+        "up" => 0.0,
+        "suspect" => 1.0,
+        _ => 2.0,
+    }),
+    ("edge_node_calls", "Open calls on a node", |n| n.calls_now as f64),
+    ("edge_node_weight", "Effective weight of a node", |n| n.weight * n.factor),
+    ("edge_node_attempts_total", "INVITEs forwarded to a node", |n| n.attempts as f64),
+    ("edge_node_failed_5xx_total", "INVITEs that a node answered with 5xx", |n| n.failed_5xx as f64),
+    ("edge_node_timeouts_total", "INVITEs that a node never answered", |n| n.timeouts as f64),
+];
+
+/// Names of all metrics without the suffix of counters, for the test of the README.
+#[cfg(test)]
+pub fn names() -> Vec<String> {
+    let counters = crate::core::Counters::default().list();
+    let counters = counters.into_iter().map(|(name, ..)| format!("edge_{name}_total"));
+    let gauges = ["edge_dialogs_open", "edge_invites_setting_up", "edge_transactions", "edge_draining"];
+    counters.chain(gauges.map(str::to_owned)).chain(NODE_GAUGES.map(|(name, ..)| name.to_owned())).collect()
+}
+
+#[derive(Debug)]
+struct Reader(Arc<ArcSwap<Snapshot>>);
+
+pub fn register(metrics: &kit::Metrics, snapshot: Arc<ArcSwap<Snapshot>>) {
+    metrics.with(|registry| registry.register_collector(Box::new(Reader(snapshot))));
+}
+
+impl Collector for Reader {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let s = self.0.load();
+        for (name, help, value) in s.counters.list() {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(&format!("edge_{name}"), help, None, counter.metric_type())?)?;
+        }
+        let gauges = [
+            ("edge_dialogs_open", "Open dialogs", s.dialogs as f64),
+            ("edge_invites_setting_up", "INVITEs without a final response", s.setting_up as f64),
+            ("edge_transactions", "Transactions remembered", s.transactions as f64),
+            ("edge_draining", "1 while no new calls are taken", f64::from(u8::from(s.draining))),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        for (name, help, value) in NODE_GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for node in &s.nodes {
+                let labels = [("node", node.id.as_str())];
+                ConstGauge::new(value(node)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
