@@ -3,3 +3,6 @@
 pub mod batch;
 pub mod record;
 pub mod rollup;
+
+#[cfg(test)]
+mod examples;
