@@ -57,12 +57,13 @@ function state(call) {
 
 function callRow(call) {
   const trunk = [call.trunk_in, call.trunk_out].filter(Boolean).join(" → ");
-  const end = call.finality === "open" ? "" : [call.final_code, call.hangup_cause].filter(Boolean).join(" ");
+  const end = el("td", "soft", call.finality === "open" ? "" : call.final_code ?? "");
+  end.title = words(call.hangup_cause).toLowerCase();
   const row = el("tr", "",
     el("td", "soft", clock(call.start_us)), el("td", "", state(call)),
     el("td", "", call.caller_e164 ?? call.caller_raw ?? "–"), el("td", "", call.callee_e164 ?? call.callee_raw ?? "–"),
     el("td", "", trunk || "–"), el("td", "", call.node ?? "–"),
-    el("td", "num", call.talk_ms === null ? "" : seconds(call.talk_ms)), el("td", "soft", end));
+    el("td", "num", call.talk_ms === null ? "" : seconds(call.talk_ms)), end);
   row.tabIndex = 0;
   row.dataset.id = call.call_id;
   return row;
@@ -167,7 +168,8 @@ function nodeItem(node) {
 }
 
 function scopeText(scope) {
-  return Object.entries(scope).filter(([, value]) => value).map(([name, value]) => `${words(name)} ${value}`).join(", ");
+  const parts = ["trunk", "account", "source_cidr", "caller", "caller_prefix", "callee", "callee_prefix"];
+  return parts.filter((name) => scope[name]).map((name) => `${words(name)} ${scope[name]}`).join(", ");
 }
 
 function blockItem(block) {

@@ -100,10 +100,13 @@ pub fn to_json(row: &SqliteRow) -> Map<String, Value> {
     let mut object = Map::new();
     for (index, column) in row.columns().iter().enumerate() {
         let kind = row.try_get_raw(index).map(|raw| raw.type_info().name().to_owned()).unwrap_or_default();
+        // Of a null the type is that of the column, and a plain type would read it as zero.
         let value = match kind.as_str() {
-            "INTEGER" => row.try_get::<i64, _>(index).map(Value::from).ok(),
-            "REAL" => row.try_get::<f64, _>(index).map(Value::from).ok(),
-            "TEXT" => row.try_get::<String, _>(index).map(|text| text_value(column.name(), text)).ok(),
+            "INTEGER" => row.try_get::<Option<i64>, _>(index).ok().flatten().map(Value::from),
+            "REAL" => row.try_get::<Option<f64>, _>(index).ok().flatten().map(Value::from),
+            "TEXT" => {
+                row.try_get::<Option<String>, _>(index).ok().flatten().map(|text| text_value(column.name(), text))
+            }
             _ => None,
         };
         object.insert(column.name().to_owned(), value.unwrap_or(Value::Null));

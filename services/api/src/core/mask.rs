@@ -24,6 +24,9 @@ const NUMBER_COLUMNS: [&str; 10] = [
     "callee_final",
 ];
 
+/// Characters of a prefix, the plus included, that still cover thousands of numbers.
+const PUBLIC_PREFIX: usize = 8;
+
 impl Numbers {
     #[must_use]
     pub fn text(self, number: &str) -> String {
@@ -47,9 +50,14 @@ impl Numbers {
     #[must_use]
     pub fn scope(self, scope: &BlockScope) -> BlockScope {
         let mut scope = scope.clone();
-        let numbers = [&mut scope.caller, &mut scope.caller_prefix, &mut scope.callee, &mut scope.callee_prefix];
-        for number in numbers.into_iter().flatten() {
+        for number in [&mut scope.caller, &mut scope.callee].into_iter().flatten() {
             *number = self.text(number);
+        }
+        // A short prefix is a country or an operator, not a person.
+        for prefix in [&mut scope.caller_prefix, &mut scope.callee_prefix].into_iter().flatten() {
+            if prefix.chars().count() > PUBLIC_PREFIX {
+                *prefix = self.text(prefix);
+            }
         }
         scope
     }
@@ -67,6 +75,18 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_is_masked_once_it_comes_close_to_a_number() {
+        let scope = BlockScope {
+            callee_prefix: Some("+8823200".into()),
+            caller_prefix: Some("+44207946001".into()),
+            ..BlockScope::default()
+        };
+        let shown = Numbers::Masked.scope(&scope);
+        assert_eq!(shown.callee_prefix.as_deref(), Some("+8823200"));
+        assert_eq!(shown.caller_prefix.as_deref(), Some("+44•••••••01"));
+    }
 
     #[test]
     fn only_the_number_in_a_subject_is_masked() {

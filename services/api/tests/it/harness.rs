@@ -77,23 +77,28 @@ impl Api {
 
     /// An empty call log, made by the migrations of the cdr service.
     pub async fn call_log(&self) -> SqlitePool {
-        let dir = self.dir.path().join("cdr");
-        std::fs::create_dir_all(&dir).unwrap();
-        let options = SqliteConnectOptions::new().filename(dir.join("calls.sqlite")).create_if_missing(true);
+        self.store("cdr/calls.sqlite", migrations("cdr").expect("the cdr service has migrations")).await
+    }
+
+    /// A store beside ours, as its owner would make it.
+    pub async fn store(&self, file: &str, migrations: Vec<PathBuf>) -> SqlitePool {
+        let path = self.dir.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
         let pool = SqlitePool::connect_with(options.journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)).await.unwrap();
-        for file in migrations("cdr") {
+        for file in migrations {
             sqlx::raw_sql(AssertSqlSafe(std::fs::read_to_string(file).unwrap())).execute(&pool).await.unwrap();
         }
         pool
     }
 }
 
-/// In the order of their numbers.
-pub fn migrations(service: &str) -> Vec<PathBuf> {
+/// In the order of their numbers; `None` where the service has none.
+pub fn migrations(service: &str) -> Option<Vec<PathBuf>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(service).join("migrations");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir).ok()?.map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    files
+    Some(files)
 }
 
 /// One call as the call log would hold it.
