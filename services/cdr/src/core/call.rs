@@ -73,9 +73,12 @@ fn root_group(legs: &[Leg<'_>]) -> Vec<usize> {
     group
 }
 
-/// The leg that decided what the caller got: the answered one, else the last.
+/// The leg that decided what the caller got: the answered one, else the last whose result was sent back. The edge may send back
+/// an earlier attempt's answer when it was the better one; the later attempts are then the ones that were given up.
 fn deciding(legs: &[Leg<'_>], group: &[usize]) -> Option<usize> {
-    group.iter().copied().find(|i| legs[*i].answered()).or_else(|| group.last().copied())
+    let given_up = |i: &usize| legs[*i].joined.edge.as_ref().is_some_and(|e| e.moved_on.is_some());
+    let answered = group.iter().copied().find(|i| legs[*i].answered());
+    answered.or_else(|| group.iter().copied().rfind(|i| !given_up(i))).or_else(|| group.last().copied())
 }
 
 fn topology(legs: &mut [Leg<'_>], group: &[usize]) -> Vec<Edge> {

@@ -449,6 +449,21 @@ fn an_attempt_that_was_given_up_is_over_before_the_result_is_known() {
 }
 
 #[test]
+fn the_caller_gets_the_better_answer_even_when_a_later_attempt_failed_worse() {
+    let mut tx = Tx::from_trunk("cid-a", 1, 0);
+    let mut facts = vec![tx.attempt(1, ("node", "fs1"), 1), tx.attempt(2, ("node", "fs2"), 21)];
+    let mut result = tx.result(486, Some(10), 600);
+    let e = result.edge.as_mut().unwrap();
+    e.leg = Some(tx.leg(1).into());
+    e.attempt = 1;
+    e.branches[0].status = Some(486);
+    e.branches[1].status = Some(503);
+    facts.push(result);
+    let d = record(&facts).call;
+    assert_eq!((d.disposition.as_deref(), d.final_code, d.node.as_deref()), (Some("busy"), Some(486), Some("fs1")));
+}
+
+#[test]
 fn every_way_to_fail_has_its_disposition() {
     for (status, disposition) in
         [(486, "busy"), (487, "cancelled"), (480, "no_answer"), (603, "rejected"), (503, "failed"), (404, "failed")]

@@ -87,6 +87,8 @@ pub const NOISE: &[&str] = &[
     "CHANNEL_CALLSTATE",
     "CHANNEL_EXECUTE_COMPLETE",
     "CHANNEL_UUID",
+    // Announced before the channel names its call: an engine may not know yet whose it is. CHANNEL_CREATE says the same and knows.
+    "CHANNEL_OUTGOING",
     "CODEC",
     "CALL_UPDATE",
     "PRESENCE_IN",
