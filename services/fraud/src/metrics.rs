@@ -32,16 +32,16 @@ impl Metrics {
             confirm_seconds: Histogram::new(SECONDS),
         };
         kit.with(|r| {
-            r.register("attempts", "Attempts that the rules looked at", m.attempts.clone());
-            r.register("alerts", "Alerts published", m.alerts.clone());
-            r.register("blocks", "Block rules published", m.blocks.clone());
+            r.register("fraud_attempts", "Attempts that the rules looked at", m.attempts.clone());
+            r.register("fraud_alerts", "Alerts published", m.alerts.clone());
+            r.register("fraud_blocks", "Block rules published", m.blocks.clone());
             r.register(
                 "unconfirmed_blocks",
                 "Blocks that ended before any edge acknowledged them",
                 m.unconfirmed.clone(),
             );
-            r.register("watched_callers", "Callers watched now", m.subjects.clone());
-            r.register("unwatched_attempts", "Attempts not watched because the table was full", m.unwatched.clone());
+            r.register("fraud_watched_callers", "Callers watched now", m.subjects.clone());
+            r.register("fraud_unwatched_attempts", "Attempts not watched because the table was full", m.unwatched.clone());
             r.register(
                 "publish_seconds",
                 "From the triggering attempt to the published block",

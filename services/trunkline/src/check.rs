@@ -14,7 +14,9 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let file = if args.config.exists() { args.config.display().to_string() } else { "the defaults".to_owned() };
     println!("{file}: the settings are good");
     if settings.stream.adapter == stream::Adapter::Embedded {
-        println!("note: on the embedded log only `standalone` works; services in separate processes need stream.adapter = \"kafka\"");
+        println!(
+            "note: on the embedded log only `standalone` works; services in separate processes need stream.adapter = \"kafka\""
+        );
     }
     if settings.identity.keys_dir.as_os_str().is_empty() {
         let keys = settings.keys_dir();

@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[derive(Debug, Parser)]
-#[command(name = "trunkline", version, about = "An event-streaming voice platform for FreeSWITCH behind a SIP edge", propagate_version = true)]
+#[command(
+    name = "trunkline",
+    version,
+    about = "An event-streaming voice platform for FreeSWITCH behind a SIP edge",
+    propagate_version = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

@@ -163,7 +163,11 @@ fn row(step: &Step, lanes: &[String]) -> String {
             for cell in &mut line[left + 1..right] {
                 *cell = '─';
             }
-            if a < b { line[right - 1] = '▶' } else { line[left + 1] = '◀' }
+            if a < b {
+                line[right - 1] = '▶'
+            } else {
+                line[left + 1] = '◀'
+            }
             let room = right - left - 5;
             let shown: Vec<char> = text.into_iter().take(room).collect();
             let begin = left + 3 + (room - shown.len()) / 2;

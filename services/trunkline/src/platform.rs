@@ -15,7 +15,6 @@ use stream::{Client, EventLog, Filter, Publisher, PublisherConfig};
 use crate::runtimes::Place;
 use crate::settings::Settings;
 
-
 /// How long the publishers may take to hand over what they still hold.
 const FLUSH: Duration = Duration::from_secs(10);
 
@@ -90,18 +89,38 @@ impl Platform {
         let mut cdr = CdrSlot { base: Arc::clone(&base), downstream: downstream.clone(), running: None };
         cdr.start().await?;
         let (service, client) = base.open("analytics")?;
-        downstream.start(analytics::run(settings.analytics.clone(), service, client)).await.context("analytics")?;
+        {
+            let config = settings.analytics.clone();
+            downstream.start(move || analytics::run(config, service, client))
+        }
+        .await
+        .context("analytics")?;
         let (service, client) = base.open("capacity")?;
-        downstream.start(capacity::run(settings.capacity.clone(), service, client)).await.context("capacity")?;
+        {
+            let config = settings.capacity.clone();
+            downstream.start(move || capacity::run(config, service, client))
+        }
+        .await
+        .context("capacity")?;
         let (service, client) = base.open("fraud")?;
-        let fraud = downstream.start(fraud::run(settings.fraud.clone(), service, client)).await.context("fraud")?;
+        let fraud = {
+            let config = settings.fraud.clone();
+            downstream.start(move || fraud::run(config, service, client))
+        }
+        .await
+        .context("fraud")?;
         let (service, client) = base.open("engine")?;
         let engine = engine::run(settings.engine.clone(), service, client).await.context("engine")?;
         let (service, client) = base.open("edge")?;
         let saboteur = client.publisher.clone();
         let edge = edge::run(settings.edge.clone(), service, client).await.context("edge")?;
         let (service, client) = base.open("api")?;
-        let api = downstream.start(api::run(settings.api.clone(), service, client)).await.context("api")?;
+        let api = {
+            let config = settings.api.clone();
+            downstream.start(move || api::run(config, service, client))
+        }
+        .await
+        .context("api")?;
         let downstream = downstream.clone();
         Ok((Platform { base, downstream, edge, engine, fraud, api, saboteur }, cdr))
     }
@@ -120,7 +139,7 @@ impl CdrSlot {
             let (service, client) = self.base.open("cdr")?;
             let life = service.life.clone();
             let config = self.base.settings.cdr.clone();
-            let running = self.downstream.start(cdr::run(config, service, client)).await.context("cdr")?;
+            let running = self.downstream.start(move || cdr::run(config, service, client)).await.context("cdr")?;
             self.running = Some((running, life));
         }
         Ok(())
@@ -161,7 +180,7 @@ impl CdrSlot {
 }
 
 /// The parts of a process that exist before any service.
-pub fn host(settings: &Settings, life: kit::Lifecycle, keys: domain::identity::Keyring) -> Host {
+pub fn host(settings: &Settings, life: Lifecycle, keys: domain::identity::Keyring) -> Host {
     let metrics = Metrics::new();
     life.register(&metrics);
     Host {

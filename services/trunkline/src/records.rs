@@ -33,8 +33,7 @@ const COUNTS: &str = "SELECT count(*) AS rows, coalesce(sum(finality <> 'open'),
 
 impl Records {
     pub async fn open(path: &Path) -> anyhow::Result<Records> {
-        let options =
-            SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(Duration::from_secs(10));
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(Duration::from_secs(10));
         let conn = options.connect().await.with_context(|| format!("the call log {}", path.display()))?;
         Ok(Records { conn })
     }
@@ -89,14 +88,17 @@ impl Records {
 /// `calls` has one row per call id, so each copy gets an id of its own and stays the same call by (trunk, Call-ID).
 pub async fn double(path: &Path, count: u64) -> anyhow::Result<u64> {
     let mut conn = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(10)).connect().await?;
-    let columns: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info('calls')").fetch_all(&mut conn).await?;
-    let values: Vec<&str> = columns.iter().map(|c| if c == "call_id" { "? || substr(call_id, 2)" } else { c.as_str() }).collect();
+    let columns: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM pragma_table_info('calls')").fetch_all(&mut conn).await?;
+    let values: Vec<&str> =
+        columns.iter().map(|c| if c == "call_id" { "? || substr(call_id, 2)" } else { c.as_str() }).collect();
     let insert = format!(
         "INSERT INTO calls ({}) SELECT {} FROM calls WHERE finality <> 'open' ORDER BY call_id LIMIT ?",
         columns.join(", "),
         values.join(", "),
     );
     // The names come from the database's own catalogue, not from outside.
-    let done = sqlx::query(sqlx::AssertSqlSafe(insert)).bind("f").bind(i64::try_from(count)?).execute(&mut conn).await?;
+    let done =
+        sqlx::query(sqlx::AssertSqlSafe(insert)).bind("f").bind(i64::try_from(count)?).execute(&mut conn).await?;
     Ok(done.rows_affected())
 }

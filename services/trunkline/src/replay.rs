@@ -66,7 +66,13 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
             let into = args.into.clone().context("--into FILE is needed without --compare")?;
             let report = cdr::replay::replay(log, &into, show).await?;
             eprintln!();
-            println!("{} calls, {} legs from {} records in {}", report.calls, report.legs, report.records, into.display());
+            println!(
+                "{} calls, {} legs from {} records in {}",
+                report.calls,
+                report.legs,
+                report.records,
+                into.display()
+            );
             println!("sha256 {}", report.sha256);
             Ok(ExitCode::SUCCESS)
         }

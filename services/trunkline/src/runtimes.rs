@@ -49,14 +49,17 @@ impl Place {
         Place(handle.clone())
     }
 
-    /// Polls `future` on this runtime, so that every task it spawns lands here, and gives its result.
-    pub async fn start<F, T>(&self, future: F) -> anyhow::Result<T>
+    /// Calls `begin` on a thread of this runtime and polls what it gives there, so that every task it spawns lands here.
+    pub async fn start<F, Fut, T>(&self, begin: F) -> anyhow::Result<T>
     where
-        F: Future<Output = anyhow::Result<T>> + Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = anyhow::Result<T>>,
         T: Send + 'static,
     {
         let handle = self.0.clone();
-        tokio::task::spawn_blocking(move || handle.block_on(future)).await.context("a service panicked while it started")?
+        tokio::task::spawn_blocking(move || handle.block_on(begin()))
+            .await
+            .context("a service panicked while it started")?
     }
 }
 

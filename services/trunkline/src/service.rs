@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use kit::{AdminConfig, Lifecycle};
+use kit::Lifecycle;
+use kit::admin::AdminConfig;
 
 use crate::cli::ConfigArgs;
 use crate::platform::{self, Base};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kit::AdminConfig;
+use kit::admin::AdminConfig;
 use kit::settings::{Check, Problem, Problems, join};
 use serde::{Deserialize, Serialize};
 use stream::{EmbeddedLog, EventLog};
@@ -105,7 +105,11 @@ impl Settings {
 
     #[must_use]
     pub fn keys_dir(&self) -> PathBuf {
-        if self.identity.keys_dir.as_os_str().is_empty() { self.data_dir.join("keys") } else { self.identity.keys_dir.clone() }
+        if self.identity.keys_dir.as_os_str().is_empty() {
+            self.data_dir.join("keys")
+        } else {
+            self.identity.keys_dir.clone()
+        }
     }
 
     #[must_use]

@@ -35,7 +35,8 @@ async fn call_of(log: &dyn EventLog, sip_call_id: &str) -> anyhow::Result<Option
     let mut found = None;
     scan(log, &[SipTransaction::TOPIC], |record| {
         let event = record.value.as_deref().and_then(|v| schemas::decode::<SipTransaction>(v).ok());
-        found = event.filter(|e| e.identity.call_id == sip_call_id && !e.call_root_id.is_empty()).map(|e| e.call_root_id);
+        found =
+            event.filter(|e| e.identity.call_id == sip_call_id && !e.call_root_id.is_empty()).map(|e| e.call_root_id);
         found.is_none()
     })
     .await?;

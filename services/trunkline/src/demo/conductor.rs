@@ -61,7 +61,7 @@ pub struct Show {
 
 pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow::Result<ExitCode> {
     let seed = args.seed;
-    let world = places.world.start(World::start(seed)).await?;
+    let world = places.world.start(move || World::start(seed)).await?;
     let settings = world.settings(folder.path(), seed, args.listen);
     if args.print_config {
         print!("{}", kit::settings::print(&settings));
@@ -174,7 +174,7 @@ impl Show {
         let progress = Arc::new(Progress::default());
         let (shared, calls, life) = (Arc::clone(&progress), self.args.calls, life.clone());
         self.places_world
-            .start(async move {
+            .start(move || async move {
                 life.spawn("demo.traffic", TaskOptions::default(), move |_| async move {
                     generator.run(&carriers, 0, calls, shared, stop).await?;
                     Ok(())
@@ -254,7 +254,8 @@ impl Show {
             Ask::ToggleCdr => self.toggle_cdr().await,
             Ask::ToggleDouble => {
                 let on = !self.doubling.fetch_xor(true, Ordering::Relaxed);
-                let text = if on { "every event is delivered twice from now on" } else { "events are delivered once again" };
+                let text =
+                    if on { "every event is delivered twice from now on" } else { "events are delivered once again" };
                 self.terminal.say("double", text, json!({ "on": on }));
                 Ok(())
             }
@@ -290,7 +291,7 @@ impl Show {
         let caller = format!("{ATTACKER}{}", self.attacks);
         let attack = Attack::new(self.args.seed.wrapping_add(self.attacks), caller, ATTACK_RATE, ATTACK_CALLS);
         let carrier = self.world.compromised.clone();
-        self.attack = Some(self.places_world.start(async move { Ok(attack.start(carrier)) }).await?);
+        self.attack = Some(self.places_world.start(move || async move { Ok(attack.start(carrier)) }).await?);
         self.attack_told = false;
         Ok(())
     }
@@ -323,7 +324,11 @@ impl Show {
         self.rebuilds += 1;
         let folder = self.folder.join(format!("rebuild-{}", self.rebuilds));
         let log = Arc::clone(&self.platform.base.log);
-        let rebuilt = self.platform.downstream.start(async move { replay::compare(log, &live, &folder, |_| {}).await }).await?;
+        let rebuilt = self
+            .platform
+            .downstream
+            .start(move || async move { replay::compare(log, &live, &folder, |_| {}).await })
+            .await?;
         let text = format!(
             "rebuild: {} calls from {} records of the topics in {}\n  live     {}\n  rebuilt  {}  {}",
             rebuilt.calls,
@@ -333,7 +338,8 @@ impl Show {
             rebuilt.again,
             if rebuilt.equal() { "equal" } else { "DIFFERENT" },
         );
-        let fields = json!({ "live": rebuilt.live, "rebuilt": rebuilt.again, "equal": rebuilt.equal(), "calls": rebuilt.calls });
+        let fields =
+            json!({ "live": rebuilt.live, "rebuilt": rebuilt.again, "equal": rebuilt.equal(), "calls": rebuilt.calls });
         self.terminal.say("rebuild", &text, fields);
         Ok(Some(rebuilt))
     }
@@ -411,7 +417,7 @@ impl Show {
         }
         if self.args.calls.is_none() && since >= NODE_BACK_AFTER {
             let Some(dead) = self.world.nodes.iter().find(|n| n.id() == node).cloned() else { return };
-            let back = self.places_world.start(async move { Ok(dead.restart().await?) }).await;
+            let back = self.places_world.start(move || async move { Ok(dead.restart().await?) }).await;
             let text = match back {
                 Ok(()) => format!("node {node} is back with a new Core-UUID and takes calls slowly at first"),
                 Err(error) => format!("node {node} could not come back: {error:#}"),

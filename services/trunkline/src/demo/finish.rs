@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
-use sim::ledger::Snapshot;
 use sim::carrier::Kind;
+use sim::ledger::Snapshot;
 use sim::oracle::{self, Rules, Verdict};
 
 use crate::cli::Sabotage;
@@ -107,7 +107,9 @@ async fn draw_one(show: &mut Show, snapshot: &Snapshot) {
         Kind::Authenticated => 2,
         _ => 3,
     };
-    let Some(call) = snapshot.calls.iter().filter(|c| c.answered() && !c.attack).min_by_key(|c| rank(c.kind)) else { return };
+    let Some(call) = snapshot.calls.iter().filter(|c| c.answered() && !c.attack).min_by_key(|c| rank(c.kind)) else {
+        return;
+    };
     match story::collect(show.platform.base.log.as_ref(), &call.call_id).await {
         Ok(story) if !story.is_empty() => {
             let text = format!("one call ({}):\n{}", call.kind, story.ladder(false));
@@ -138,7 +140,8 @@ fn say(show: &mut Show, verdict: &Verdict, rebuilt: &Rebuilt) -> bool {
         verdict.doubled_legs.count,
         if rebuilt.equal() { "equal" } else { "DIFFERENT" },
     );
-    for (what, finding) in [("missing", &verdict.missing), ("doubled", &verdict.doubled), ("phantom", &verdict.phantom)] {
+    for (what, finding) in [("missing", &verdict.missing), ("doubled", &verdict.doubled), ("phantom", &verdict.phantom)]
+    {
         for example in finding.examples.iter().take(3) {
             text.push_str(&format!("\n  {what}: {example}"));
         }

@@ -37,7 +37,8 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     tracing::dispatcher::set_global_default(logs).context("logs")?;
 
     let runtimes = Runtimes::new()?;
-    let world = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("world").enable_all().build()?;
+    let world =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("world").enable_all().build()?;
     let places = Places { downstream: runtimes.downstream(), world: Place::of(world.handle()) };
     let outcome = runtimes.block_on(conductor::conduct(args, &folder, &places));
     // Whatever the world still holds must not outlive the verdict.

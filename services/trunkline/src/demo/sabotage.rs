@@ -42,7 +42,14 @@ impl Seen {
 
 /// The three events of an answered call that nobody made.
 #[must_use]
-pub fn phantom(call: domain::CallId, number: u64, edge_id: &str, trunk: &str, node: &str, now: domain::Now) -> [SipTransaction; 3] {
+pub fn phantom(
+    call: domain::CallId,
+    number: u64,
+    edge_id: &str,
+    trunk: &str,
+    node: &str,
+    now: domain::Now,
+) -> [SipTransaction; 3] {
     let sip_call_id = format!("phantom-{number}@nowhere.invalid");
     let leg = domain::LegId::edge(&call, &sip_call_id, "phantom", 1, 1).to_string();
     let base = SipTransaction {
@@ -110,7 +117,9 @@ mod tests {
         let channel = schemas::ChannelEvent::TOPIC;
         let mut lost = 0;
         for n in 0..1000_u64 {
-            let key = domain::CallId::new(1_764_000_000_000_000, [(n % 256) as u8, (n / 256) as u8, 0, 0, 0, 0, 0, 0, 0, 0]).to_string();
+            let key =
+                domain::CallId::new(1_764_000_000_000_000, [(n % 256) as u8, (n / 256) as u8, 0, 0, 0, 0, 0, 0, 0, 0])
+                    .to_string();
             let first = filter(sip, key.as_bytes());
             assert_eq!(filter(channel, key.as_bytes()), first, "both witnesses lose the same calls");
             lost += u64::from(!first);
@@ -122,7 +131,9 @@ mod tests {
     #[test]
     fn a_phantom_keeps_to_the_schema() {
         let call = domain::CallId::new(1_764_000_000_000_000, [1; 10]);
-        for event in phantom(call, 1, "edge-1", "north", "fs-1", domain::Now { wall_us: 1_764_000_000_000_000, mono_us: 5 }) {
+        for event in
+            phantom(call, 1, "edge-1", "north", "fs-1", domain::Now { wall_us: 1_764_000_000_000_000, mono_us: 5 })
+        {
             event.check().expect("a well-formed event");
         }
     }

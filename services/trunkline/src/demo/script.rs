@@ -33,7 +33,10 @@ impl Script {
     pub fn new(calls: Option<u64>, rate: f64) -> Script {
         let Some(calls) = calls else {
             let at = |s, cue| (When::At(Duration::from_secs(s)), cue);
-            return Script { waiting: vec![at(20, Cue::Attack), at(40, Cue::NodeFailure), at(60, Cue::Rebuild)], short: false };
+            return Script {
+                waiting: vec![at(20, Cue::Attack), at(40, Cue::NodeFailure), at(60, Cue::Rebuild)],
+                short: false,
+            };
         };
         let expected = Duration::from_secs_f64(calls as f64 / rate.max(0.1));
         if expected < SHORT {

@@ -144,7 +144,13 @@ impl FailureWatch {
         let ms = |v: Option<u64>| v.map_or_else(|| "not yet".to_owned(), |v| span(Duration::from_millis(v)));
         let last = r.last_invite_ms.map_or_else(
             || "no new call was sent to it".to_owned(),
-            |v| format!("{} new calls met it, the last after {}, and were tried elsewhere", r.invites_after_death, span(Duration::from_millis(v))),
+            |v| {
+                format!(
+                    "{} new calls met it, the last after {}, and were tried elsewhere",
+                    r.invites_after_death,
+                    span(Duration::from_millis(v))
+                )
+            },
         );
         format!(
             "node {} died with {} calls on it; down at the edge after {}, weight 0 after {}; {last}",

@@ -113,7 +113,8 @@ impl Terminal {
     /// Keys of a person at a terminal; a channel that stays silent elsewhere.
     pub fn keys(&mut self) -> mpsc::Receiver<Ask> {
         let (send, receive) = mpsc::channel(KEY_QUEUE);
-        if self.kind == Kind::Person && std::io::stdin().is_terminal() && crossterm::terminal::enable_raw_mode().is_ok() {
+        if self.kind == Kind::Person && std::io::stdin().is_terminal() && crossterm::terminal::enable_raw_mode().is_ok()
+        {
             self.raw = true;
             let reader = std::thread::Builder::new().name("keys".to_owned());
             if reader.spawn(move || read_keys(&send)).is_err() {

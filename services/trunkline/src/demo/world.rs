@@ -96,7 +96,8 @@ impl World {
     /// The settings under which the services meet this world; all else stays at its default.
     #[must_use]
     pub fn settings(&self, folder: &Path, seed: u64, listen: SocketAddr) -> Settings {
-        let mut settings = Settings { data_dir: folder.to_path_buf(), run_dir: folder.join("run"), ..Settings::default() };
+        let mut settings =
+            Settings { data_dir: folder.to_path_buf(), run_dir: folder.join("run"), ..Settings::default() };
         let anywhere = SocketAddr::from((LOOPBACK, 0));
         settings.drain_s = 15;
         settings.admin.bind = anywhere;
@@ -169,7 +170,7 @@ fn trunk(id: &str, source: SocketAddr, address: Option<SocketAddr>) -> edge::Tru
 }
 
 fn credentials(id: &str) -> Credentials {
-    Credentials { username: id.to_owned(), password: AUTH_PASSWORD.to_owned() }
+    Credentials { user: id.to_owned(), password: AUTH_PASSWORD.to_owned() }
 }
 
 /// Different in every run, so that two demos at once cannot command each other's nodes.
