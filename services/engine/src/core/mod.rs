@@ -7,6 +7,7 @@ mod link;
 mod menu;
 mod node;
 mod snapshot;
+mod subscription;
 mod tally;
 
 #[cfg(test)]
@@ -15,5 +16,6 @@ mod tests;
 pub(crate) use health::Observer;
 pub(crate) use link::{Closing, Rhythm};
 pub use menu::{Menu, MenuError};
-pub(crate) use node::{Action, Input, Node, Setup, subscription};
+pub(crate) use node::{Action, Input, Node, Setup};
+pub(crate) use subscription::subscription;
 pub use tally::Tally;

@@ -5,7 +5,7 @@ use domain::identity::Keyring;
 use esl::{Command, Framer, Limits};
 use schemas::{ChannelEvent, Event as _, IvrDecision, NodeHealth};
 
-use super::node::{Action, Input, Node, Setup, subscription};
+use super::node::{Action, Input, Node, Setup};
 use super::*;
 
 const A: &str = "0043554a-92bb-4593-abc0-d028bd916bd6";

@@ -271,7 +271,7 @@ fn every_recorded_channel_event_becomes_a_valid_record_and_all_channels_leave() 
             };
             let event = index.read(frame.body(), format).expect("an event");
             // CHANNEL_STATE, CODEC and the like are in the recordings, and not in our subscription.
-            if !crate::core::node::EVENTS.contains(&event.name()) {
+            if !crate::core::subscription::EVENTS.contains(&event.name()) {
                 continue;
             }
             match table.take(&event, &keys(), now()) {
