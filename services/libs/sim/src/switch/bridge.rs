@@ -5,12 +5,13 @@
 
 use std::collections::VecDeque;
 
+use super::answer::FRAME;
 use super::channel::{ChannelId, Direction, OtherLeg, Role, State};
+use super::dial::Target;
 use super::event::{Kind, place};
 use super::exec::{App, Running};
-use super::inbound::FRAME;
 use super::node::Node;
-use super::outbound::{Target, bridge_event};
+use super::outbound::bridge_event;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {

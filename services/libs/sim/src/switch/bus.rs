@@ -10,7 +10,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::channel::Channel;
-use super::event::{self, Digits, Json, Kind, Place, Plain, Sink};
+use super::encode::{self, Digits, Json, Plain, Sink};
+use super::event::{self, Kind, Place};
 use super::stamp::DateCache;
 use crate::clock::Stamp;
 
@@ -197,7 +198,7 @@ fn frame(content_type: &str, body: &str) -> Bytes {
 /// Looks the header up in the rendered text: filters are rare, so nothing is kept for them.
 fn passes(filter: &Filter, plain: &str) -> bool {
     let mut wanted = String::new();
-    event::url_encode(&filter.value, &mut wanted);
+    encode::url_encode(&filter.value, &mut wanted);
     plain.lines().any(|line| {
         line.split_once(": ").is_some_and(|(name, value)| {
             name.eq_ignore_ascii_case(&filter.header) && value.eq_ignore_ascii_case(&wanted)

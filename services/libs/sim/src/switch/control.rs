@@ -1,32 +1,31 @@
 //! What ESL connections say to the switch, and the replies they get.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::api::{Answer, Waiting};
+use super::api::Answer;
 use super::bus::{ConnId, Event, Filter, Format, Listener};
 use super::cause;
 use super::channel::{ChannelId, PrivateCommand, State};
 use super::esl::{Command, Input, Link};
-use super::event::{self, Kind, Pairs, place};
-use super::exec::{App, Running};
-use super::node::{Node, Timer};
-use crate::sip::uri;
+use super::event::{Kind, place};
+use super::node::Node;
+use super::originate::Waiting;
 
 const GOODBYE: &str = "Disconnected, goodbye.\nSee you at ClueCon! http://www.cluecon.com/\n";
 
 /// One ESL connection as the switch sees it; its subscriptions are the bus's.
 #[derive(Debug)]
 pub(super) struct Conn {
-    queue: tokio::sync::mpsc::Sender<Bytes>,
-    stop: CancellationToken,
-    authenticated: bool,
+    pub queue: tokio::sync::mpsc::Sender<Bytes>,
+    pub stop: CancellationToken,
+    pub authenticated: bool,
     /// The channel that this outbound connection was made for.
-    channel: Option<ChannelId>,
-    uuid: Option<String>,
-    linger: Option<u64>,
+    pub channel: Option<ChannelId>,
+    pub uuid: Option<String>,
+    pub linger: Option<u64>,
 }
 
 impl Node {
@@ -47,7 +46,7 @@ impl Node {
         }
     }
 
-    fn add_conn(&mut self, link: Link, channel: Option<ChannelId>) {
+    pub fn add_conn(&mut self, link: Link, channel: Option<ChannelId>) {
         let uuid = channel.and_then(|id| self.channels.get(&id)).map(|channel| channel.uuid.to_string());
         self.bus.listeners.insert(link.conn, Listener::new(link.queue.clone()));
         let conn =
@@ -55,7 +54,7 @@ impl Node {
         self.conns.insert(link.conn, conn);
     }
 
-    fn send(&mut self, conn: ConnId, text: &str) {
+    pub fn send(&mut self, conn: ConnId, text: &str) {
         let Some(link) = self.conns.get(&conn) else { return };
         // The reserve of the queue holds hundreds of replies: who does not read even those is disconnected.
         if link.queue.try_send(Bytes::copy_from_slice(text.as_bytes())).is_err() {
@@ -63,7 +62,7 @@ impl Node {
         }
     }
 
-    fn reply(&mut self, conn: ConnId, text: &str) {
+    pub fn reply(&mut self, conn: ConnId, text: &str) {
         self.send(conn, &format!("Content-Type: command/reply\nReply-Text: {text}\n\n"));
     }
 
@@ -73,7 +72,7 @@ impl Node {
     }
 
     /// Says goodbye and closes once everything queued is written.
-    fn close(&mut self, conn: ConnId) {
+    pub fn close(&mut self, conn: ConnId) {
         let session = match self.conns.get(&conn).and_then(|link| link.uuid.as_deref()) {
             Some(uuid) => format!("Controlled-Session-UUID: {uuid}\nContent-Disposition: disconnect\n"),
             None => String::new(),
@@ -85,7 +84,7 @@ impl Node {
     }
 
     /// Dropping both senders lets the writing task finish and close the socket.
-    fn drop_conn(&mut self, conn: ConnId) {
+    pub fn drop_conn(&mut self, conn: ConnId) {
         self.bus.listeners.remove(&conn);
         self.conns.remove(&conn);
     }
@@ -102,34 +101,6 @@ impl Node {
                 stop.cancel();
             });
         }
-    }
-
-    fn conn_closed(&mut self, conn: ConnId) {
-        let channel = self.conns.get(&conn).and_then(|link| link.channel);
-        self.drop_conn(conn);
-        let Some(id) = channel else { return };
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        if channel.socket != Some(conn) || !channel.is_up() {
-            return;
-        }
-        channel.socket = None;
-        if !channel.vars.is_true("socket_resume") {
-            channel.plan.clear();
-        }
-        // What ran under the socket ends, then the socket; the dialplan goes on or the call ends.
-        while let Some(top) = self.channels.get(&id).and_then(|channel| channel.stack.last()) {
-            let is_socket = matches!(top.kind, App::Socket { .. });
-            match &top.kind {
-                App::Playback(_) | App::Digits(_) => self.stop_playing(id, "done"),
-                App::Bridge(_) => self.leave_bridge(id),
-                _ => {}
-            }
-            self.finish(id);
-            if is_socket {
-                break;
-            }
-        }
-        self.ready.push_back(id);
     }
 
     fn esl_command(&mut self, conn: ConnId, command: &Command) {
@@ -325,20 +296,6 @@ impl Node {
         }
     }
 
-    fn linger(&mut self, conn: ConnId, rest: &str) {
-        let Some(link) = self.conns.get_mut(&conn) else { return };
-        if link.channel.is_none() {
-            self.reply(conn, "-ERR not controlling a session");
-            return;
-        }
-        let seconds = rest.parse().ok();
-        link.linger = Some(seconds.unwrap_or(u64::MAX));
-        match seconds {
-            Some(seconds) => self.reply(conn, &format!("+OK will linger {seconds} seconds")),
-            None => self.reply(conn, "+OK will linger"),
-        }
-    }
-
     fn sendmsg(&mut self, conn: ConnId, rest: &str, command: &Command) {
         let own = self.conns.get(&conn).and_then(|link| link.channel);
         let target = if rest.is_empty() { own } else { self.channel_by_uuid(rest) };
@@ -395,103 +352,5 @@ impl Node {
             self.bus.take_number();
         }
         self.reply(conn, &format!("+OK {uuid}"));
-    }
-
-    /// The `socket` application: dial the first host that answers.
-    pub fn start_socket(&mut self, id: ChannelId, data: &str) {
-        let hosts = data.split_whitespace().next().unwrap_or_default();
-        let addresses: Vec<_> = hosts.split('|').filter_map(uri::parse_host_port).collect();
-        self.sockets.dial(id, addresses);
-    }
-
-    fn dialled(&mut self, id: ChannelId, host: &str, link: Option<Link>) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        let waiting = matches!(channel.stack.last(), Some(Running { kind: App::Socket { conn: None }, .. }));
-        match link {
-            Some(link) if waiting && channel.is_up() => {
-                let number = link.conn;
-                channel.vars.set("socket_host", host.to_owned());
-                channel.socket = Some(number);
-                if let Some(Running { kind: App::Socket { conn }, .. }) = channel.stack.last_mut() {
-                    *conn = Some(number);
-                }
-                self.add_conn(link, Some(id));
-            }
-            Some(link) => link.stop.cancel(),
-            None if waiting => {
-                self.finish(id);
-                self.ready.push_back(id);
-            }
-            None => {}
-        }
-    }
-
-    /// The first word of an outbound controller: it gets the channel's data, and the channel is parked for it.
-    fn connect(&mut self, conn: ConnId) {
-        let Some(id) = self.conns.get(&conn).and_then(|link| link.channel) else {
-            self.reply(conn, "-ERR command not found");
-            return;
-        };
-        let Some(channel) = self.channels.get(&id) else { return };
-        let mut pairs = Pairs::default();
-        if let Some(profile) = &channel.profile {
-            event::profile("Channel-", profile, true, &mut pairs);
-        }
-        let head: Vec<(&str, &str)> = pairs.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let text = self
-            .bus
-            .text(Event {
-                head: &head,
-                tail: &[
-                    ("Content-Type", "command/reply"),
-                    ("Reply-Text", "+OK\n"),
-                    ("Socket-Mode", "async"),
-                    ("Control", "full"),
-                ],
-                ..Event::of(Kind::ChannelData, place::CONNECT, channel)
-            })
-            .to_owned();
-        self.send(conn, &text);
-        self.park(id);
-        self.ready.push_back(id);
-    }
-
-    /// `resume`: the controller lets go, the dialplan goes on when it leaves.
-    fn resume(&mut self, conn: ConnId) {
-        if let Some(channel) =
-            self.conns.get(&conn).and_then(|link| link.channel).and_then(|id| self.channels.get_mut(&id))
-        {
-            channel.vars.set("socket_resume", "true");
-        }
-        self.reply(conn, "+OK");
-    }
-
-    /// The channel is gone: its controller is told, at once or after it has lingered.
-    pub fn release_socket(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        let Some(conn) = channel.socket.take() else { return };
-        let name = channel.name.to_string();
-        let Some(link) = self.conns.get_mut(&conn) else { return };
-        link.channel = None;
-        let uuid = link.uuid.clone().unwrap_or_default();
-        match link.linger {
-            Some(seconds) => {
-                self.bus.listeners.remove(&conn);
-                let time = if seconds == u64::MAX { String::new() } else { format!("Linger-Time: {seconds}\n") };
-                let text = format!(
-                    "Content-Type: text/disconnect-notice\nControlled-Session-UUID: {uuid}\nContent-Disposition: linger\nChannel-Name: {name}\n{time}Content-Length: 0\n\n"
-                );
-                self.send(conn, &text);
-                let seconds = if seconds == u64::MAX { 30 } else { seconds };
-                self.timers.arm(Instant::now() + Duration::from_secs(seconds), Timer::Linger { conn });
-            }
-            None => self.close(conn),
-        }
-    }
-
-    pub fn linger_over(&mut self, conn: ConnId) {
-        if self.conns.contains_key(&conn) {
-            self.close(conn);
-        }
     }
 }

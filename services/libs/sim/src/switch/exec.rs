@@ -56,7 +56,7 @@ pub(super) struct Play {
 }
 
 /// What `advance` found at the top of the stack.
-enum Step {
+pub(super) enum Step {
     Again,
     Waits,
 }
@@ -141,60 +141,6 @@ impl Node {
                 Step::Again
             }
         }
-    }
-
-    /// Bridges keep digits moving without an application of their own on this leg.
-    fn bridge_step(&mut self, id: ChannelId) -> Step {
-        let Some(channel) = self.channels.get_mut(&id) else { return Step::Waits };
-        let Some(digit) = channel.digits.pop_front() else { return Step::Waits };
-        let peer = channel.peer.filter(|_| channel.bridged);
-        self.say_digit(id, &digit);
-        if let Some(peer) = peer {
-            self.relay_digit(peer, &digit);
-        }
-        Step::Again
-    }
-
-    fn digits_step(&mut self, id: ChannelId) -> Step {
-        let Some(channel) = self.channels.get_mut(&id) else { return Step::Waits };
-        let listening =
-            matches!(channel.stack.last(), Some(Running { kind: App::Digits(collect), .. }) if collect.listens());
-        if !listening {
-            return Step::Waits;
-        }
-        let Some(digit) = channel.digits.pop_front() else { return Step::Waits };
-        self.say_digit(id, &digit);
-        self.collect_digit(id, digit.digit);
-        Step::Again
-    }
-
-    /// A digit came from the far end. It is an event only when an application reads it.
-    pub fn digit(&mut self, id: ChannelId, digit: Digit) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        // As many as FreeSWITCH queues; the caller cannot fill our memory.
-        if channel.digits.len() < 100 {
-            channel.digits.push_back(digit);
-        }
-        if let (Some(peer), true) = (channel.peer, channel.bridged && channel.stack.is_empty()) {
-            // The bridged far leg has no application: its digits go straight through.
-            while let Some(digit) = self.channels.get_mut(&id).and_then(|channel| channel.digits.pop_front()) {
-                self.say_digit(id, &digit);
-                self.relay_digit(peer, &digit);
-            }
-        }
-        self.ready.push_back(id);
-    }
-
-    fn say_digit(&mut self, id: ChannelId, digit: &Digit) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        if channel.dialed.len() < 256 {
-            channel.dialed.push(digit.digit);
-        }
-        let (text, duration) = (digit.digit.to_string(), digit.duration.to_string());
-        self.bus.fire(Event {
-            tail: &[("DTMF-Digit", &text), ("DTMF-Duration", &duration), ("DTMF-Source", digit.source)],
-            ..Event::of(Kind::Dtmf, place::DTMF, channel)
-        });
     }
 
     /// Runs a command that ESL queued for the channel.
@@ -382,63 +328,6 @@ impl Node {
             _ => {}
         }
         self.ready.push_back(id);
-    }
-
-    fn start_playback(&mut self, id: ChannelId, file: &str) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        let Some(Running { kind: App::Playback(play), .. }) = channel.stack.last() else {
-            channel.vars.set("current_application_response", "FILE NOT FOUND");
-            return;
-        };
-        let length = play.length;
-        self.pre_answer(id);
-        self.read_ack(id);
-        self.say_play(id, Kind::PlaybackStart, file, None);
-        self.wait(id, length);
-    }
-
-    fn playback_done(&mut self, id: ChannelId) {
-        if let Some(channel) = self.channels.get_mut(&id) {
-            channel.vars.set("current_application_response", "FILE PLAYED");
-        }
-        self.finish(id);
-    }
-
-    /// PLAYBACK_START and PLAYBACK_STOP, of `playback` and of the prompts inside `play_and_get_digits`.
-    pub fn say_play(&mut self, id: ChannelId, kind: Kind, file: &str, status: Option<&str>) {
-        let Some(channel) = self.channels.get(&id) else { return };
-        let place = if status.is_some() { place::PLAY_STOP } else { place::PLAY_START };
-        let tail = [
-            ("Playback-File-Type", prompt::kind(file)),
-            ("Playback-File-Path", file),
-            ("Playback-Status", status.unwrap_or_default()),
-        ];
-        let tail = if status.is_some() { &tail[..] } else { &tail[..2] };
-        self.bus.fire(Event { tail, ..Event::of(kind, place, channel) });
-    }
-
-    /// The prompt that is playing ends, by itself (`done`) or because of a digit or hangup (`break`).
-    pub fn stop_playing(&mut self, id: ChannelId, status: &str) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        let play = match channel.stack.last().map(|running| &running.kind) {
-            Some(App::Playback(play)) => play,
-            Some(App::Digits(collect)) => match collect.playing() {
-                Some(play) => play,
-                None => return,
-            },
-            _ => return,
-        };
-        let file = play.file.clone();
-        let played = if status == "done" { play.length } else { play.since.elapsed().min(play.length) };
-        let ms = u64::try_from(played.as_millis()).unwrap_or(0);
-        // Whole frames, as a player counts them.
-        let ms = if status == "done" { ms } else { ms / 20 * 20 };
-        channel.played_ms += ms;
-        channel.vars.set_number("playback_last_offset_pos", ms * 8);
-        channel.vars.set_number("playback_seconds", ms / 1000);
-        channel.vars.set_number("playback_ms", ms);
-        channel.vars.set_number("playback_samples", ms * 8);
-        self.say_play(id, Kind::PlaybackStop, &file, Some(status));
     }
 
     /// `${name}` in the data of an application, from the channel's variables; unknown ones vanish.

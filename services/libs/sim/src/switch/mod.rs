@@ -6,32 +6,43 @@
 //! One task owns all channels, as one owner needs no locks: it takes datagrams, ESL commands, orders from the [`SwitchHandle`] and due
 //! timers, one at a time. Sockets of ESL have tasks of their own (`esl`) that only move bytes.
 //!
-//! * what a channel is – `channel`, `vars`, `sdp`; what happens to one – `exec`, `digits`, `bridge`, `inbound`, `outbound`, `hangup`
-//! * what is said about it – `event`, `bus`, `report`; what it is told – `control`, `api`, `schedule`
+//! * what a channel is – `channel`, `vars`, `sdp`
+//! * SIP – `inbound`, `answer`, `dial`, `outbound`, `sip_vars`
+//! * what runs on a channel – `exec`, `playback`, `digits`, `dtmf`, `bridge`, `hangup`
+//! * what is said about it – `event`, `encode`, `bus`, `report`, `pulse`
+//! * what it is told – `esl`, `control`, `controller`, `api`, `originate`, `schedule`, `show`, `dialplan`
 //! * `node` holds it together
 
+mod answer;
 mod api;
 mod bridge;
 mod bus;
 mod cause;
 mod channel;
 mod control;
+mod controller;
+mod dial;
 mod dialplan;
 mod digits;
+mod dtmf;
+mod encode;
 mod esl;
 mod event;
 mod exec;
 mod hangup;
 mod inbound;
 mod node;
+mod originate;
 mod outbound;
 mod pattern;
+mod playback;
 mod prompt;
 mod pulse;
 mod report;
 mod schedule;
 mod sdp;
 mod show;
+mod sip_vars;
 mod stamp;
 mod vars;
 

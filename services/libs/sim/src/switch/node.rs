@@ -79,7 +79,7 @@ pub(super) struct Node {
     pub schedule: Schedule,
     pub pulse: Pulse,
     pub nonces: Nonces,
-    pub originates: super::api::Originates,
+    pub originates: super::originate::Originates,
     pub globals: Vec<(String, String)>,
     pub overload: Overload,
     pub draining: bool,

@@ -6,7 +6,7 @@ use super::stamp;
 
 impl Node {
     pub fn show(&mut self, what: &str, words: &[&str]) -> String {
-        let json = words.iter().any(|word| *word == "json");
+        let json = words.contains(&"json");
         let count = words.contains(&"count");
         let mut rows: Vec<&Channel> = match what {
             "channels" => self.channels.values().map(AsRef::as_ref).collect(),

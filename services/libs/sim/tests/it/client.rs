@@ -105,9 +105,8 @@ impl Client {
                 if let Some(frame) = self.cut() {
                     return Some(frame);
                 }
-                let mut part = [0; 65_536];
-                match self.stream.read(&mut part).await {
-                    Ok(n) if n > 0 => self.buffer.extend_from_slice(&part[..n]),
+                match self.stream.read_buf(&mut self.buffer).await {
+                    Ok(n) if n > 0 => {}
                     _ => return None,
                 }
             }

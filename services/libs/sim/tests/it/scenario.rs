@@ -53,7 +53,7 @@ impl Session {
     }
 
     /// Until so many channels are gone, and nothing else comes.
-    async fn to_the_end(&mut self, channels: usize) {
+    async fn finish(&mut self, channels: usize) {
         for _ in 0..channels {
             self.until(|event| event.is("CHANNEL_STATE") && event.get("Channel-State") == Some("CS_DESTROY")).await;
         }
@@ -135,7 +135,7 @@ pub async fn ivr_keys() -> Session {
         caller.linger(Duration::from_millis(150)).await;
     }
     caller.bye_of_switch().await;
-    session.to_the_end(1).await;
+    session.finish(1).await;
     session
 }
 
@@ -152,7 +152,7 @@ pub async fn ivr_no_input() -> Session {
     session.named("PLAYBACK_STOP").await;
     caller.bye();
     caller.linger(Duration::from_millis(100)).await;
-    session.to_the_end(1).await;
+    session.finish(1).await;
     session
 }
 
@@ -168,7 +168,7 @@ pub async fn ivr_invalid() -> Session {
     sleep(Duration::from_millis(500)).await;
     other.api(&format!("uuid_recv_dtmf {uuid} 8")).await;
     caller.bye_of_switch().await;
-    session.to_the_end(1).await;
+    session.finish(1).await;
     session
 }
 
@@ -179,7 +179,7 @@ pub async fn abandons() -> Session {
     session.named("PLAYBACK_STOP").await;
     assert_eq!(other.api(&format!("uuid_kill {uuid}")).await, "+OK\n");
     caller.bye_of_switch().await;
-    session.to_the_end(1).await;
+    session.finish(1).await;
     session
 }
 
@@ -192,7 +192,7 @@ pub async fn echo() -> Session {
     session.until(|e| e.is("CODEC") && e.get("Answer-State") == Some("answered")).await;
     caller.bye();
     caller.linger(Duration::from_millis(100)).await;
-    session.to_the_end(1).await;
+    session.finish(1).await;
     session
 }
 
@@ -202,7 +202,7 @@ pub async fn busy() -> Session {
     let mut caller = Caller::new(switch.sip_addr(), SIPP);
     caller.call("5001");
     assert_eq!(caller.final_response().await.code(), 486);
-    session.to_the_end(1).await;
+    session.finish(1).await;
     session
 }
 
@@ -216,7 +216,7 @@ pub async fn cancels() -> Session {
     caller.cancel();
     assert_eq!(caller.final_response().await.code(), 487);
     far.request("CANCEL").await;
-    session.to_the_end(2).await;
+    session.finish(2).await;
     session
 }
 
@@ -238,7 +238,7 @@ pub async fn bridged(format: &str) -> Session {
     caller.bye();
     caller.linger(Duration::from_millis(100)).await;
     far.request("BYE").await;
-    session.to_the_end(2).await;
+    session.finish(2).await;
     session
 }
 
