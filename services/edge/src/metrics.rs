@@ -70,3 +70,38 @@ impl Collector for Reader {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_readme_lists_every_metric() {
+        let readme = include_str!("../README.md");
+        for name in super::names() {
+            let stem = name.strip_suffix("_total").unwrap_or(&name);
+            assert!(readme.contains(stem), "{name} is missing");
+        }
+    }
+
+    #[test]
+    fn a_scrape_shows_counters_and_nodes() {
+        let metrics = kit::Metrics::new();
+        let node = crate::core::NodeSnapshot {
+            id: "fs-1".into(),
+            state: "down",
+            weight: 2.0,
+            factor: 0.5,
+            ..Default::default()
+        };
+        let snapshot = crate::core::Snapshot { nodes: vec![node], dialogs: 7, ..Default::default() };
+        super::register(&metrics, std::sync::Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)));
+        let text = metrics.encode();
+        for line in [
+            "edge_invites_total 0",
+            "edge_dialogs_open 7",
+            "edge_node_state{node=\"fs-1\"} 2",
+            "edge_node_weight{node=\"fs-1\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+    }
+}

@@ -40,7 +40,9 @@ impl Proxy {
         if self.relays.len() >= self.config.limits.open_invites.saturating_mul(4) {
             return self.reject(cx, m, 503, "overload");
         }
-        let mut relay = self.new_relay(cx, m, key, Purpose::Other);
+        let bye = m.method() == sip::Method::Bye;
+        let purpose = if bye { Purpose::Bye { dialog: None, by_caller: false } } else { Purpose::Other };
+        let mut relay = self.new_relay(cx, m, key, purpose);
         let slot = self.relays.reserve();
         self.servers.insert(key, ServerRef::Relay(slot));
         self.finish_relay_locally(cx.now, &mut relay, m, status, add);

@@ -112,7 +112,13 @@ pub struct Answer<'a> {
 pub fn answer(request: &Message<'_>, answer: &Answer<'_>, out: &mut Vec<u8>) {
     let _ = write!(out, "SIP/2.0 {} {}\r\n", answer.status, answer.reason);
     let mut first_via = true;
+    let mut seen = [false; 4];
     for header in request.headers() {
+        // Of a header that wrongly stands twice, the first is taken.
+        let single = [Name::From, Name::To, Name::CallId, Name::CSeq].iter().position(|n| *n == header.name);
+        if single.is_some_and(|at| std::mem::replace(&mut seen[at], true)) {
+            continue;
+        }
         match header.name {
             Name::Via => {
                 let mut copy = Copier { bytes: request.bytes, copied: header.line.start as usize };

@@ -147,6 +147,7 @@ impl Index {
         let start = self.read_start_line(bytes, at, end);
         at = end + 2;
         let mut lines = 1;
+        let mut fault = None;
         loop {
             match bytes.get(at..at + 2) {
                 Some(b"\r\n") => break,
@@ -160,12 +161,19 @@ impl Index {
                 end = line_end(bytes, end + 2)?;
                 lines += 1;
             }
-            self.push(bytes, begin, end)?;
+            match self.push(bytes, begin, end) {
+                // The rest is still split, so that a request with a header too many can be answered.
+                Err(twice @ Reject::Duplicate(_)) => fault = fault.or(Some(twice)),
+                other => other?,
+            }
             at = end + 2;
         }
         self.headers_end = at;
         self.body = Span::new(at + 2, bytes.len());
         start?;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
         no_control_bytes(&bytes[self.head..at], lines)
     }
 

@@ -1,0 +1,1 @@
+//! Random peers on a bad network. Whatever they do, the books must balance.

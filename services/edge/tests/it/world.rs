@@ -1,0 +1,250 @@
+//! A small internet in virtual time: the machine in the middle, packets that are delivered at once, addresses that tests
+//! speak for.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Now;
+use domain::identity::Keyring;
+use edge::core::control::Control;
+use edge::core::{Action, Input, Proxy, Setup};
+use edge::{Config, NodeConfig, ProbeConfig, RouteConfig, TrunkConfig};
+use schemas::{Event, NodeHealth, SipRejections, SipTransaction, grammar};
+
+use super::text::{Dialog, Msg, SDP, invite};
+
+pub const TRUNK_SIDE: usize = 0;
+pub const NODE_SIDE: usize = 1;
+
+pub fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+pub fn edge_trunk() -> SocketAddr {
+    addr("192.0.2.1:5060")
+}
+
+pub fn edge_node() -> SocketAddr {
+    addr("10.0.0.1:5070")
+}
+
+/// The trunk that calls.
+pub fn t1() -> SocketAddr {
+    addr("192.0.2.10:5060")
+}
+
+pub fn n1() -> SocketAddr {
+    addr("10.0.0.11:5080")
+}
+
+pub fn n2() -> SocketAddr {
+    addr("10.0.0.12:5080")
+}
+
+/// Carriers for calls from nodes.
+pub fn c1() -> SocketAddr {
+    addr("198.51.100.1:5060")
+}
+
+pub fn c2() -> SocketAddr {
+    addr("198.51.100.2:5060")
+}
+
+pub fn keys() -> Keyring {
+    Keyring::new(vec![("k1".into(), b"a-key-of-the-test-with-32-bytes-!!".to_vec())]).unwrap()
+}
+
+pub fn config() -> Config {
+    let trunk = |id: &str, address: SocketAddr| TrunkConfig {
+        id: id.into(),
+        sources: vec![address.ip().to_string().parse().unwrap()],
+        address: Some(address),
+        pool: "inbound".into(),
+        cps: 0.0,
+        account: Some(format!("account-{id}")),
+        emergency: None,
+    };
+    let node = |id: &str, address: SocketAddr| NodeConfig {
+        id: id.into(),
+        address,
+        pool: "inbound".into(),
+        weight: 1.0,
+        sources: vec![],
+    };
+    Config {
+        trunks: vec![trunk("t1", t1()), trunk("t2", addr("192.0.2.20:5060")), trunk("c1", c1()), trunk("c2", c2())],
+        nodes: vec![node("n1", n1()), node("n2", n2())],
+        routes: vec![RouteConfig { prefix: String::new(), trunks: vec!["c1".into(), "c2".into()] }],
+        probe: ProbeConfig { enabled: false, ..ProbeConfig::default() },
+        ..Config::default()
+    }
+}
+
+pub struct World {
+    pub proxy: Proxy,
+    pub now: Now,
+    pub events: Vec<SipTransaction>,
+    pub health: Vec<NodeHealth>,
+    pub rejections: Vec<SipRejections>,
+    /// What left the edge and was not looked at yet.
+    pub wire: VecDeque<(usize, SocketAddr, Msg)>,
+    pub sent: usize,
+}
+
+impl World {
+    pub fn new() -> World {
+        World::with(config())
+    }
+
+    pub fn with(config: Config) -> World {
+        let now = Now { wall_us: 1_764_000_000_000_000, mono_us: 5_000_000 };
+        let setup = Setup {
+            config,
+            bound: vec![edge_trunk(), edge_node()],
+            keys: Arc::new(keys()),
+            entropy: *b"not random at all, for the tests",
+            now,
+        };
+        let mut world = World {
+            proxy: Proxy::new(setup),
+            now,
+            events: Vec::new(),
+            health: Vec::new(),
+            rejections: Vec::new(),
+            wire: VecDeque::new(),
+            sent: 0,
+        };
+        world.collect();
+        world
+    }
+
+    fn collect(&mut self) {
+        while let Some(action) = self.proxy.poll() {
+            match action {
+                Action::Send { listener, to, bytes } => {
+                    self.sent += 1;
+                    self.wire.push_back((listener, to, Msg::parse(&bytes)));
+                }
+                Action::Transaction(event) => {
+                    event.check().unwrap_or_else(|e| panic!("{e}: {event:#?}"));
+                    let _ = schemas::Encoder::<SipTransaction>::new().encode(&event).expect("fits its schema");
+                    self.events.push(*event);
+                }
+                Action::Rejections(event) => {
+                    event.check().unwrap();
+                    self.rejections.push(*event);
+                }
+                Action::Health(event) => {
+                    event.check().unwrap();
+                    self.health.push(*event);
+                }
+            }
+        }
+    }
+
+    pub fn give(&mut self, input: Input<'_>) {
+        self.proxy.handle(self.now, input);
+        self.collect();
+    }
+
+    /// A packet from an address to the listener of its side.
+    pub fn send(&mut self, from: SocketAddr, m: &Msg) {
+        self.send_raw(from, &m.bytes());
+    }
+
+    pub fn send_raw(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let listener = if from.ip().to_string().starts_with("10.") { NODE_SIDE } else { TRUNK_SIDE };
+        self.give(Input::Datagram { listener, from, bytes });
+    }
+
+    /// Lets time pass, timer by timer.
+    pub fn pass(&mut self, span: Duration) {
+        let end = self.now.plus(span);
+        while let Some(at) = self.proxy.deadline().filter(|&at| at <= end.mono_us) {
+            let step = at.saturating_sub(self.now.mono_us);
+            self.now = self.now.plus_us(step);
+            self.give(Input::Timer);
+        }
+        self.now = end;
+    }
+
+    pub fn pass_ms(&mut self, ms: u64) {
+        self.pass(Duration::from_millis(ms));
+    }
+
+    /// The next packet for an address; panics when there is none.
+    pub fn take(&mut self, to: SocketAddr) -> Msg {
+        let at = self.wire.iter().position(|(_, t, _)| *t == to);
+        let at = at.unwrap_or_else(|| panic!("nothing for {to}; on the wire: {:#?}", self.wire));
+        self.wire.remove(at).unwrap().2
+    }
+
+    /// The same, and it must be this.
+    pub fn expect(&mut self, to: SocketAddr, method: &str, status: u16) -> Msg {
+        let m = self.take(to);
+        assert!(m.is(method, status), "expected {method} {status} for {to}, got {m:#?}");
+        m
+    }
+
+    #[track_caller]
+    pub fn quiet(&self) {
+        assert!(self.wire.is_empty(), "nothing more was expected: {:#?}", self.wire);
+    }
+
+    pub fn control(&mut self, control: Control) {
+        self.give(Input::Control(Arc::new(control)));
+    }
+
+    /// Which node got the INVITE that is on the wire.
+    pub fn chosen(&self) -> SocketAddr {
+        self.wire.iter().find(|(_, _, m)| m.is("INVITE", 0)).expect("an INVITE on the wire").1
+    }
+
+    pub fn types(&self) -> Vec<&str> {
+        self.events.iter().map(|e| e.event_type.as_str()).collect()
+    }
+
+    pub fn event(&self, event_type: &str) -> &SipTransaction {
+        let found = self.events.iter().find(|e| e.event_type == event_type);
+        found.unwrap_or_else(|| panic!("no {event_type} in {:?}", self.types()))
+    }
+
+    /// All stories are told to their end.
+    #[track_caller]
+    pub fn books(&self) {
+        if let Err(fault) = grammar::check(&self.events) {
+            panic!("{fault}\n{:#?}", self.types());
+        }
+    }
+
+    /// Everything is forgotten again.
+    pub fn drained(&mut self) {
+        self.pass(Duration::from_secs(200));
+        let s = self.proxy.snapshot(self.now.wall_us);
+        assert_eq!((s.transactions, s.setting_up), (0, 0));
+        assert!(s.nodes.iter().all(|n| n.calls_now == s.dialogs as i64 || s.dialogs > 0), "{s:#?}");
+        self.books();
+    }
+
+    /// A call from the trunk, answered by a node: caller's and callee's dialogs, and the node.
+    pub fn answered(&mut self, call: &str) -> (Dialog, Dialog, SocketAddr) {
+        self.send(t1(), &invite(t1(), edge_trunk(), call, "+4930123456", 1));
+        self.expect(t1(), "INVITE", 100);
+        let node = self.chosen();
+        let offered = self.take(node);
+        let mut ok = offered.reply(200, "OK", &format!("b{call}")).with("Contact", &format!("<sip:node@{node}>"));
+        ok = ok.with("Content-Type", "application/sdp");
+        ok.body = SDP.to_owned();
+        self.send(node, &ok);
+        let answer = self.expect(t1(), "INVITE", 200);
+        let mut caller = Dialog::caller(t1(), &answer);
+        let callee = Dialog::callee(node, &offered, &ok);
+        let ack = caller.request("ACK");
+        self.send(t1(), &ack);
+        self.expect(node, "ACK", 0);
+        self.quiet();
+        (caller, callee, node)
+    }
+}
