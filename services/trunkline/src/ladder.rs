@@ -2,6 +2,7 @@
 //!
 //! Built from the call's own events, so it shows what both witnesses saw. Numbers are masked unless asked for.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use schemas::{CallReconciled, ChannelEvent, IvrDecision, SipTransaction};
@@ -23,7 +24,7 @@ struct Step {
     text: String,
 }
 
-const LANE: usize = 22;
+const LANE: usize = 26;
 
 impl Story {
     #[must_use]
@@ -52,8 +53,16 @@ impl Story {
 
     fn steps(&self, show_numbers: bool) -> Vec<Step> {
         let mut steps = Vec::new();
+        // The end of a call does not repeat where it went: the attempt of the same leg says it.
+        let targets: HashMap<&str, &str> = self
+            .transactions
+            .iter()
+            .flat_map(|t| &t.branches)
+            .map(|b| (b.leg_id.as_str(), b.target_id.as_str()))
+            .collect();
         for t in &self.transactions {
-            transaction_steps(t, show_numbers, &mut steps);
+            let target = targets.get(t.leg_id.as_str()).copied().unwrap_or_default();
+            transaction_steps(t, target, show_numbers, &mut steps);
         }
         for c in &self.channels {
             if let Some(text) = channel_text(c) {
@@ -75,9 +84,9 @@ fn step(at_us: i64, from: &str, to: &str, text: String) -> Step {
     Step { at_us, from: from.to_owned(), to: to.to_owned(), text }
 }
 
-fn transaction_steps(t: &SipTransaction, show_numbers: bool, steps: &mut Vec<Step>) {
+fn transaction_steps(t: &SipTransaction, leg_target: &str, show_numbers: bool, steps: &mut Vec<Step>) {
     let source = t.source_id.as_str();
-    let target = t.branches.last().map_or("", |b| b.target_id.as_str());
+    let target = t.branches.last().map_or(leg_target, |b| b.target_id.as_str());
     let status = t.outcome.as_ref().and_then(|o| o.status).map(|s| s.to_string()).unwrap_or_default();
     let received = t.timing.as_ref().and_then(|x| x.received_us).unwrap_or(t.occurred_us);
     match t.event_type.as_str() {
@@ -135,7 +144,12 @@ fn channel_text(c: &ChannelEvent) -> Option<String> {
 
 fn decision_text(d: &IvrDecision) -> String {
     let next = d.next_node.clone().or_else(|| d.action.clone()).unwrap_or_default();
-    if d.event_type == "menu_entered" { format!("menu {}", d.menu_node) } else { format!("{} → {next}", d.outcome) }
+    match d.event_type.as_str() {
+        "menu_entered" => format!("menu {}", d.menu_node),
+        kind if d.outcome.is_empty() => kind.to_owned(),
+        _ if next.is_empty() => d.outcome.clone(),
+        _ => format!("{} → {next}", d.outcome),
+    }
 }
 
 /// The parties in the order in which they first take part; the edge stands second, where every call passes.

@@ -28,8 +28,8 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let host = platform::host(&settings, life.clone(), keys);
         let base = Arc::new(Base::new(settings, host, log, None));
         life.set_ready("platform", false);
-        kit::admin::serve(&base.settings.admin, "admin", &life, &base.host.metrics, axum::Router::new())?;
         let (platform, _cdr) = Platform::start(Arc::clone(&base), &downstream).await?;
+        kit::admin::serve(&base.settings.admin, "admin", &life, &base.host.metrics, platform.edge.routes())?;
         life.set_ready("platform", true);
         tracing::info!(page = %format!("http://{}/", platform.api.addr), "all services run");
         let outcome = life.run_until_signal().await;

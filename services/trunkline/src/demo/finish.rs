@@ -19,6 +19,8 @@ use crate::story;
 
 const CALLS_END_WITHIN: Duration = Duration::from_secs(90);
 const RECORDS_WITHIN: Duration = Duration::from_secs(60);
+/// A called party that heard nothing for so long after the last caller was gone is on a dead node.
+const STRANDED_AFTER: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(100);
 
 pub async fn judge(show: &mut Show) -> anyhow::Result<ExitCode> {
@@ -44,19 +46,28 @@ pub async fn judge(show: &mut Show) -> anyhow::Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Waits until no carrier holds a call any more; past the limit they hang up what is left.
+/// Waits until no carrier holds a call any more.
+///
+/// The called side of a call whose node died never hears of its end, so once all callers are done such parties hang up
+/// themselves; callers that are still there past the limit are hung up too.
 async fn calls_end(show: &mut Show) -> anyhow::Result<()> {
     let started = Instant::now();
+    let mut callers_done: Option<Instant> = None;
     let mut hung_up = false;
     loop {
-        let figures = show.look().await?;
-        if figures.open == 0 && show.world.open().await == 0 {
+        show.look().await?;
+        let open = show.world.open().await;
+        if open.placed == 0 && open.received == 0 {
             return Ok(());
         }
-        if started.elapsed() > CALLS_END_WITHIN && !hung_up {
+        if open.placed == 0 {
+            callers_done.get_or_insert_with(Instant::now);
+        }
+        let stranded = callers_done.is_some_and(|since| since.elapsed() > STRANDED_AFTER);
+        if (stranded || started.elapsed() > CALLS_END_WITHIN) && !hung_up {
             hung_up = true;
-            let text = format!("{} calls are still open after {CALLS_END_WITHIN:?}: they are hung up", figures.open);
-            show.terminal.say("hang_up", &text, json!({ "open": figures.open }));
+            let text = format!("{} callers and {} called parties hang up by themselves", open.placed, open.received);
+            show.terminal.say("hang_up", &text, json!({ "callers": open.placed, "called": open.received }));
             show.world.hang_up_all().await;
         }
         if started.elapsed() > CALLS_END_WITHIN * 2 {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kit::Secret;
-use sim::carrier::{Carrier, CarrierConfig, CarrierHandle, Generator, Hold, TrunkCaller};
+use sim::carrier::{Carrier, CarrierConfig, CarrierHandle, Generator, Hold, Open, TrunkCaller};
 use sim::ledger::Ledger;
 use sim::sip::Credentials;
 use sim::switch::{Switch, SwitchConfig, SwitchHandle};
@@ -140,13 +140,15 @@ impl World {
         settings
     }
 
-    /// Calls that carriers still hold, placed and received.
-    pub async fn open(&self) -> usize {
-        let mut open = 0;
+    /// Calls that carriers still hold.
+    pub async fn open(&self) -> Open {
+        let mut all = Open::default();
         for carrier in self.ordinary.iter().chain([&self.compromised, &self.transit]) {
-            open += carrier.open().await.map_or(0, |o| o.placed + o.received);
+            let open = carrier.open().await.unwrap_or_default();
+            all.placed += open.placed;
+            all.received += open.received;
         }
-        open
+        all
     }
 
     pub async fn hang_up_all(&self) {
