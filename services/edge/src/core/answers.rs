@@ -102,6 +102,11 @@ impl Proxy {
                 self.counters.late_answers += 1;
                 self.tell_late(cx.now, invite, at, m, "forwarded");
             } else {
+                if let (Peer::Node(n), false) = (target, counted) {
+                    // It had been given up for another one and answers all the same: its call counts again.
+                    self.nodes[n].calls_now += 1;
+                    self.nodes[n].ended -= 1;
+                }
                 self.counters.answered += 1;
                 self.open_dialog(cx.now, invite, at, m, true);
                 self.tell_answered(cx.now, invite, at, m);
