@@ -3,7 +3,7 @@
 //! Memory is a cache of `call_state` and nothing else: ended calls leave it at once, a late fact reads its call back, and when a
 //! write fails the whole cache goes, so what is in memory is never ahead of what is on disk.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use domain::CallId;
@@ -56,6 +56,8 @@ pub struct Applied {
     pub facts: u64,
     pub touched: Vec<Touched>,
     pub queued: u64,
+    /// The newest event of a channel, by node: (epoch, the node's clock). Proof that the node lived.
+    pub heard: BTreeMap<Box<str>, (Option<Box<str>>, i64)>,
 }
 
 pub struct Books {
@@ -159,7 +161,10 @@ impl Books {
             let cached = self.cache.get_mut(&call).expect("loaded above, or made there");
             let before = cached.state.bytes();
             let joined = cached.state.join(&fact)?;
-            applied.facts += u64::from(joined == Joined::New);
+            if joined == Joined::New {
+                applied.facts += 1;
+                hear(&fact, &mut applied.heard);
+            }
             if joined != Joined::Known {
                 changed_ids.insert(call);
             }
@@ -173,7 +178,7 @@ impl Books {
         applied.queued = batch.outbox.len() as u64;
         self.store.write(batch).await?;
         self.facts_seen += applied.facts;
-        for touched in applied.touched.iter().filter(|t| t.open.is_none()) {
+        for touched in applied.touched.iter().filter(|t| t.finality != "open") {
             self.forget(&touched.id);
         }
         // Copies of facts of ended calls were read back for nothing.
@@ -248,6 +253,15 @@ impl Books {
             }
             self.forget(&id);
         }
+    }
+}
+
+fn hear(fact: &Fact, heard: &mut BTreeMap<Box<str>, (Option<Box<str>>, i64)>) {
+    let Some(channel) = &fact.channel else { return };
+    let Some(node) = &channel.node else { return };
+    let newest = heard.entry(node.clone()).or_insert((None, i64::MIN));
+    if fact.at >= newest.1 {
+        *newest = (channel.core.clone(), fact.at);
     }
 }
 

@@ -225,15 +225,11 @@ pub fn channel(e: ChannelEvent) -> Result<Translated, domain::IdError> {
     let what = e.event_type.as_str();
     let milestone = MILESTONES.contains(&what);
     let full = matches!(what, "CHANNEL_CREATE" | "CHANNEL_ANSWER" | "CHANNEL_HANGUP_COMPLETE" | "CHANNEL_DESTROY");
-    let mut f = ChannelFact {
-        channel: own(e.channel.unique_id),
-        node: own(e.node_id),
-        engine: own(e.engine_id),
-        core: own(e.core_uuid),
-        controlled: e.controlled,
-        ..ChannelFact::default()
-    };
+    let mut f = ChannelFact { channel: own(e.channel.unique_id), controlled: e.controlled, ..ChannelFact::default() };
     if milestone {
+        f.node = own(e.node_id);
+        f.engine = own(e.engine_id);
+        f.core = own(e.core_uuid);
         f.edge_leg = text(e.edge_leg_id);
         f.header = text(e.header_state);
         f.call_uuid = text(e.channel.channel_call_uuid);

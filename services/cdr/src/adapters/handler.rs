@@ -22,6 +22,9 @@ use crate::error::StoreError;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 
+/// An event older than this says nothing about whether its node lives now.
+const FRESH_US: i64 = 2_000_000;
+
 /// How often what the reconciler knows of nodes is written down.
 const NODES_EVERY: Duration = Duration::from_secs(1);
 
@@ -88,30 +91,23 @@ impl Recorder {
 
     fn learn(&mut self, applied: &Applied) {
         let now = self.w.clock.now();
+        for (node, (core, at_us)) in &applied.heard {
+            // What an outage held back proves nothing about now.
+            if now.wall_us - at_us <= FRESH_US {
+                let (node, core_uuid) = (node.to_string(), core.as_deref().map(str::to_owned));
+                self.w.reconciler.handle(now, Input::Channel { node, core_uuid, at_us: *at_us });
+            }
+        }
         for touched in &applied.touched {
+            if touched.finality != "open"
+                && let Some(ended) = touched.ended_us
+            {
+                let late = u64::try_from(now.wall_us - ended).unwrap_or(0);
+                self.w.metrics.visible.observe(late as f64 / 1e6);
+            }
             let input = match &touched.open {
-                Some(open) => {
-                    for leg in open.legs.iter().filter(|l| l.core_uuid.is_some()) {
-                        if let Some(node) = &leg.node {
-                            self.w.reconciler.handle(
-                                now,
-                                Input::Channel {
-                                    node: node.clone(),
-                                    core_uuid: leg.core_uuid.clone(),
-                                    at_us: open.last_fact_us,
-                                },
-                            );
-                        }
-                    }
-                    Input::Open(touched.id, open.clone())
-                }
-                None => {
-                    if let Some(ended) = touched.ended_us {
-                        let late = u64::try_from(now.wall_us - ended).unwrap_or(0);
-                        self.w.metrics.visible.observe(late as f64 / 1e6);
-                    }
-                    Input::Ended(touched.id)
-                }
+                Some(open) => Input::Open(touched.id, open.clone()),
+                None => Input::Ended(touched.id),
             };
             self.w.reconciler.handle(now, input);
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use domain::CallId;
 use serde::Serialize;
 
+use crate::core::edge_leg::Ending;
 use crate::core::ending::{Authority, node_of};
 use crate::core::fact::{Fact, Kind};
 use crate::core::leg::{Leg, json_list, leg};
@@ -20,7 +21,7 @@ use crate::error::StateError;
 pub struct Derived {
     pub call: CallRow,
     pub legs: Vec<LegRow>,
-    /// What the reconciler has to watch while the call has not ended.
+    /// What the reconciler has to watch: the call has not ended, or not for sure.
     pub open: Option<OpenCall>,
 }
 
@@ -49,7 +50,7 @@ pub fn derive(call: &CallId, state: &CallState) -> Result<Derived, StateError> {
     transcoding(&mut legs, &edges);
     let closed = facts.iter().any(|f| &*f.what == "orphan_closed");
     let row = call_row(call, &facts, &legs, &group, &edges, revision, closed, state.is_full());
-    let open = (row.finality == "open").then(|| watch(&facts, &legs, &row));
+    let open = watch(&facts, &legs, &row);
     Ok(Derived { call: row, legs: legs.into_iter().map(|l| l.row).collect(), open })
 }
 
@@ -388,28 +389,45 @@ fn provenance(row: &mut CallRow, facts: &[Fact], legs: &[Leg<'_>], full: bool) {
     row.last_event = facts.last().map(|f| f.event.to_string());
 }
 
-fn watch(facts: &[Fact], legs: &[Leg<'_>], row: &CallRow) -> OpenCall {
-    let open = legs.iter().filter(|l| l.end.is_none());
+/// What the reconciler has to know: the legs that are open; of a call that is over, those that their node may not have seen end.
+fn watch(facts: &[Fact], legs: &[Leg<'_>], row: &CallRow) -> Option<OpenCall> {
+    let settling = row.finality != "open";
+    let waits = |l: &&Leg<'_>| if settling { unconfirmed(l) } else { l.end.is_none() };
+    let open: Vec<OpenLeg> = legs
+        .iter()
+        .filter(waits)
+        .map(|l| OpenLeg {
+            leg: l.row.leg_id.clone(),
+            node: node_of(&l.joined),
+            core_uuid: l.row.core_uuid.clone(),
+            channel: l.joined.channel.is_some(),
+            answered: l.answered(),
+        })
+        .collect();
+    if settling && open.is_empty() {
+        return None;
+    }
     let reconciled = facts
         .iter()
         .filter_map(|f| f.reconciled.as_deref())
         .filter_map(|r| Some((r.node.as_deref()?.to_owned(), r.core.as_deref().map(str::to_owned))))
         .collect();
-    let channels: Vec<bool> = legs.iter().filter_map(|l| l.joined.channel.as_ref().map(|c| c.ended())).collect();
-    OpenCall {
+    let mut channels = legs.iter().filter_map(|l| l.joined.channel.as_ref()).peekable();
+    let seen = channels.peek().is_some();
+    Some(OpenCall {
         started_us: row.start_us.unwrap_or(0),
         last_fact_us: facts.iter().filter(|f| f.kind != Kind::Reconciled).map(|f| f.at).max().unwrap_or(0),
-        legs: open
-            .map(|l| OpenLeg {
-                leg: l.row.leg_id.clone(),
-                node: node_of(&l.joined),
-                core_uuid: l.row.core_uuid.clone(),
-                channel: l.joined.channel.is_some(),
-                answered: l.answered(),
-            })
-            .collect(),
+        legs: open,
         challenged_only: legs.iter().all(|l| l.end.is_some()),
-        channels_ended: !channels.is_empty() && channels.iter().all(|ended| *ended),
+        channels_ended: seen && channels.all(|c| c.ended()),
+        settling,
         reconciled,
-    }
+    })
+}
+
+/// The edge ended the dialog with a BYE that the node did not answer, and the node's channel never ended.
+fn unconfirmed(leg: &Leg<'_>) -> bool {
+    let (Some(edge), Some(channel)) = (&leg.joined.edge, &leg.joined.channel) else { return false };
+    let bye = edge.pick(|f| f.bye_status);
+    matches!(edge.end, Some((Ending::Dialog, _))) && bye.is_none_or(|s| s >= 300) && !channel.ended()
 }

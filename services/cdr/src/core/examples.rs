@@ -566,7 +566,11 @@ fn a_bye_that_the_dead_node_never_answered_leaves_the_call_lost() {
         ..SipDialogEnd::default()
     });
     let mut facts = cut_off();
-    facts.extend([node_lost(Some(CORE), 4000, 7000), edge(ended)]);
+    facts.push(edge(ended));
+    let before = record(&facts);
+    assert_eq!((before.call.finality.as_str(), before.call.disposition.as_deref()), ("final", Some("answered")));
+    assert!(before.open.is_some_and(|o| o.settling && o.legs.len() == 1), "the reconciler keeps an eye on it");
+    facts.push(node_lost(Some(CORE), 4000, 7000));
     let d = record(&facts).call;
     assert_eq!((d.finality.as_str(), d.disposition.as_deref()), ("final", Some("node_lost")));
 }

@@ -386,8 +386,9 @@ fn provenance(leg: &mut Leg<'_>) {
         }
         row.closed_by = Some(if end.authority == Authority::Reconciler { "reaper" } else { "event" }.to_owned());
     }
-    // A leg that never left the edge, or one between trunk and trunk, has one witness by nature.
-    let one_by_nature = edge.is_some_and(|e| e.refused) || row.node.is_none();
+    // A leg that never left the edge, one between trunk and trunk, and one that a node challenged (it makes no channel for that) have
+    // one witness by nature.
+    let one_by_nature = edge.is_some_and(|e| e.refused || e.challenge) || row.node.is_none();
     row.quality = match (&leg.end, edge.is_some() && channel.is_some() || one_by_nature) {
         (None, _) => "partial",
         (Some(end), _) if end.authority == Authority::Reconciler => "estimated",

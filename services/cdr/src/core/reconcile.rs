@@ -65,6 +65,8 @@ pub struct OpenCall {
     pub challenged_only: bool,
     /// Channels were seen and all of them have ended.
     pub channels_ended: bool,
+    /// The call is over: its node did not answer the BYE, and whether it was dead by then shows soon or never.
+    pub settling: bool,
     /// The reconciler has spoken about these nodes (and boots) already.
     pub reconciled: Vec<(String, Option<String>)>,
 }
@@ -403,7 +405,9 @@ impl Reconciler {
     fn call_deadline(&self, call: &OpenCall, heard: u64, first: u64) -> u64 {
         let l = &self.limits;
         let mut at = first.saturating_add(l.longest_call_us);
-        if call.challenged_only {
+        if call.settling {
+            at = at.min(heard.saturating_add(l.challenge_after_us));
+        } else if call.challenged_only {
             at = at.min(heard.saturating_add(l.challenge_after_us));
         } else if !call.legs.iter().any(|leg| leg.channel) {
             if call.channels_ended {
@@ -416,6 +420,9 @@ impl Reconciler {
     }
 
     fn orphan(&mut self, now: Now, id: CallId) {
+        if self.calls.get(&id).is_some_and(|w| w.call.settling) {
+            return self.forget(&id);
+        }
         let Some(watched) = self.calls.get_mut(&id) else { return };
         let call = &watched.call;
         let reason = if call.challenged_only {
@@ -504,6 +511,7 @@ mod tests {
             }],
             challenged_only: false,
             channels_ended: false,
+            settling: false,
             reconciled: vec![],
         }
     }
@@ -628,6 +636,25 @@ mod tests {
         let closed = verdicts(&mut r, at(601));
         assert_eq!((closed.len(), closed[0].call, closed[0].reason), (1, call(2), "edge_never_reported"));
         assert!(verdicts(&mut r, at(36_000)).is_empty(), "an answered call without an engine may last");
+    }
+
+    #[test]
+    fn a_call_whose_bye_was_not_answered_is_lost_when_its_node_is_and_forgotten_when_not() {
+        let mut r = running(5);
+        let mut over = open_on("fs1", Some("core-a"), at(50));
+        over.settling = true;
+        r.handle(at(50), Input::Open(call(2), over.clone()));
+        r.handle(at(50), Input::Ended(call(1)));
+        assert_eq!(verdicts(&mut r, at(82)).iter().map(|v| v.call).collect::<Vec<_>>(), vec![call(2)]);
+
+        let mut alive = running(5);
+        alive.handle(at(50), Input::Ended(call(1)));
+        alive.handle(at(50), Input::Open(call(2), over));
+        for s in 6..60 {
+            beat(&mut alive, "fs1", "core-a", at(s * 10));
+            assert!(verdicts(&mut alive, at(s * 10)).is_empty());
+        }
+        assert_eq!(alive.open_calls(), 0, "forgotten without a verdict");
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl Call {
         }
     }
 
+    /// What the edge says first, and alone.
+    pub fn attempt(&self, publisher: &Publisher) {
+        publisher.publish(self.edge("attempt", 1));
+    }
+
     /// Up to the answer: four events.
     pub fn begin(&self, publisher: &Publisher) {
         publisher.publish(self.edge("attempt", 1));
