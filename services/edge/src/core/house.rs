@@ -6,7 +6,7 @@ use schemas::{NodeHealth, NodePassive, NodeProbe};
 use sip::edit::Request;
 
 use super::branch::Branch as BranchName;
-use super::health::{Order, State, Window};
+use super::health::{Order, State};
 use super::invite::End;
 use super::slab::Slot;
 use super::timers::Owner;
@@ -156,7 +156,7 @@ impl Proxy {
     fn report_node(&mut self, now: Now, node: usize, before: Option<State>) {
         let wanted = self.control.weight(&self.topology.nodes[node].id, now.wall_us, self.times.weight_max_age);
         let health = &mut self.health[node];
-        let window = std::mem::replace(&mut health.window, Window::default());
+        let window = std::mem::take(&mut health.window);
         let (failures, successes) = health.streaks();
         let stats = &self.nodes[node];
         let settings = &self.topology.nodes[node];

@@ -1,11 +1,15 @@
 //! The edge from outside: the machine in virtual time against scripted and random peers, and the service on real sockets.
 
+#![expect(clippy::unwrap_used, reason = "helpers outside #[test] functions; a test fails where it stands")]
+
 mod admission;
 mod calls;
 mod cancel;
+mod cost;
 mod dialogs;
 mod failover;
 mod feedback;
+mod sockets;
 mod storm;
 mod text;
 mod world;

@@ -60,7 +60,8 @@ impl Outbox {
 
     fn repeat(&mut self, key: String, now: u64, from: SocketAddr, m: Msg, cap: u64) {
         self.once.push((from, m.clone()));
-        self.repeating.insert(key, Resend { m, to_edge_from: from, next: now + T1, interval: T1, cap, until: now + 64 * T1 });
+        self.repeating
+            .insert(key, Resend { m, to_edge_from: from, next: now + T1, interval: T1, cap, until: now + 64 * T1 });
     }
 
     fn stop(&mut self, key: &str) {
@@ -197,7 +198,10 @@ impl Node {
         for (branch, leg) in &mut self.legs {
             if leg.answer_at.is_some_and(|at| now >= at) && leg.final_sent.is_none() {
                 self.next += 1;
-                let ok = leg.offered.reply(200, "OK", &format!("n{}x{}", self.at.port() + self.at.ip().is_ipv4() as u16, branch)).with("Contact", &format!("<sip:n@{}>", self.at));
+                let ok = leg
+                    .offered
+                    .reply(200, "OK", &format!("n{}x{}", self.at.port() + self.at.ip().is_ipv4() as u16, branch))
+                    .with("Contact", &format!("<sip:n@{}>", self.at));
                 leg.final_sent = Some(ok.clone());
                 leg.dialog = Some(Dialog::callee(self.at, &leg.offered, &ok));
                 out.repeat(format!("final {branch}"), now, self.at, ok, 4_000);
@@ -228,7 +232,8 @@ impl Node {
                 if rng.chance(70) {
                     out.send(self.at, m.reply(100, "Trying", ""));
                 }
-                let mut leg = Leg { offered: m.clone(), answer_at: None, hang_up_at: None, final_sent: None, dialog: None };
+                let mut leg =
+                    Leg { offered: m.clone(), answer_at: None, hang_up_at: None, final_sent: None, dialog: None };
                 let refuse = |status, reason: &str| Some(m.reply(status, reason, &format!("r{branch}")));
                 let failure = match mood {
                     Mood::Busy => refuse(486, "Busy Here"),
@@ -259,7 +264,8 @@ impl Node {
                 // Of a failure it carries the branch, of a 2xx the dialog.
                 out.stop(&format!("final {branch}"));
                 for (branch, leg) in &self.legs {
-                    if leg.final_sent.as_ref().is_some_and(|f| f.call_id() == m.call_id() && f.tag("To") == m.tag("To")) {
+                    if leg.final_sent.as_ref().is_some_and(|f| f.call_id() == m.call_id() && f.tag("To") == m.tag("To"))
+                    {
                         out.stop(&format!("final {branch}"));
                     }
                 }
@@ -285,7 +291,8 @@ impl Node {
                 }
             }
             ("BYE", status) if status >= 200 => {
-                let done = self.legs.iter().filter(|(_, l)| l.dialog.as_ref().is_some_and(|d| d.call_id == m.call_id()));
+                let done =
+                    self.legs.iter().filter(|(_, l)| l.dialog.as_ref().is_some_and(|d| d.call_id == m.call_id()));
                 done.for_each(|(branch, _)| out.stop(&format!("bye {branch}")));
             }
             _ => {}
@@ -457,7 +464,8 @@ impl Storm {
             .filter(|e| matches!(e.event_type.as_str(), "answered" | "final" | "refused"))
             .map(|e| (e.identity.call_id.clone(), e.identity.cseq))
             .collect();
-        let told = self.w.events.iter().filter(|e| matches!(e.event_type.as_str(), "answered" | "final" | "refused")).count();
+        let told =
+            self.w.events.iter().filter(|e| matches!(e.event_type.as_str(), "answered" | "final" | "refused")).count();
         assert_eq!(ids.len(), told, "one end of set-up per transaction");
         // What a caller heard is what was told.
         for caller in &self.callers {

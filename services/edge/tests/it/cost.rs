@@ -1,0 +1,82 @@
+//! What a call costs inside the machine, without sockets and encoding; the bound is loose enough for a busy machine.
+
+use std::time::{Duration, Instant};
+
+use edge::core::{Action, Input};
+
+use super::text::{Dialog, Msg, SDP, invite};
+use super::world::*;
+
+struct Meter {
+    w: World,
+    spent: Duration,
+    messages: u32,
+}
+
+impl Meter {
+    fn give(&mut self, from: std::net::SocketAddr, m: &Msg) -> Vec<(std::net::SocketAddr, Msg)> {
+        let bytes = m.bytes();
+        let listener = if from.ip().to_string().starts_with("10.") { NODE_SIDE } else { TRUNK_SIDE };
+        let mut actions = Vec::with_capacity(8);
+        let start = Instant::now();
+        self.w.proxy.handle(self.w.now, Input::Datagram { listener, from, bytes: &bytes });
+        while let Some(action) = self.w.proxy.poll() {
+            actions.push(action);
+        }
+        self.spent += start.elapsed();
+        self.messages += 1;
+        self.w.now = self.w.now.plus_us(50);
+        let send = |a: Action| match a {
+            Action::Send { to, bytes, .. } => Some((to, Msg::parse(&bytes))),
+            _ => None,
+        };
+        actions.into_iter().filter_map(send).collect()
+    }
+}
+
+#[test]
+fn a_whole_call_costs_the_machine_microseconds() {
+    let mut best = f64::MAX;
+    for round in 0..5 {
+        let mut meter = Meter { w: World::new(), spent: Duration::ZERO, messages: 0 };
+        let calls = 1_000;
+        for i in 0..calls {
+            let out = meter.give(t1(), &invite(t1(), edge_trunk(), &format!("c{round}-{i}"), "+4930123456", 1));
+            let (node, offered) = out.into_iter().find(|(_, m)| m.is("INVITE", 0)).unwrap();
+            meter.give(node, &offered.reply(100, "Trying", ""));
+            meter.give(node, &offered.reply(180, "Ringing", "b"));
+            let mut ok = offered.reply(200, "OK", "b").with("Contact", &format!("<sip:n@{node}>"));
+            ok.body = SDP.to_owned();
+            let answer = meter.give(node, &ok).pop().unwrap().1;
+            let mut caller = Dialog::caller(t1(), &answer);
+            let ack = caller.request("ACK");
+            meter.give(t1(), &ack);
+            let bye = caller.request("BYE");
+            let seen = meter.give(t1(), &bye).pop().unwrap().1;
+            meter.give(node, &seen.reply(200, "OK", ""));
+        }
+        best = best.min(meter.spent.as_micros() as f64 / f64::from(calls));
+        assert_eq!(meter.messages, 7 * calls as u32);
+    }
+    println!("one answered call (7 messages in, 8 out, 3 events): {best:.1} µs");
+    let limit = if cfg!(debug_assertions) { 2_000.0 } else { 150.0 };
+    assert!(best < limit, "{best} µs");
+}
+
+#[test]
+fn a_stranger_costs_less_than_a_microsecond() {
+    let mut w = World::new();
+    let stranger = addr("203.0.113.9:5060");
+    let bytes = invite(stranger, edge_trunk(), "a", "+49", 1).bytes();
+    let rounds = 100_000;
+    let start = Instant::now();
+    for i in 0..rounds {
+        let from = std::net::SocketAddr::from((std::net::Ipv4Addr::from(0xcb00_7100 + (i % 5_000)), 5060));
+        w.proxy.handle(w.now, Input::Datagram { listener: TRUNK_SIDE, from, bytes: &bytes });
+    }
+    let each = start.elapsed().as_nanos() as f64 / f64::from(rounds);
+    assert!(w.proxy.poll().is_none());
+    println!("a datagram from a stranger: {each:.0} ns");
+    let limit = if cfg!(debug_assertions) { 50_000.0 } else { 4_000.0 };
+    assert!(each < limit, "{each} ns");
+}
