@@ -6,15 +6,15 @@
 use std::collections::BTreeSet;
 
 use domain::CallId;
-use serde::Serialize;
 
-use crate::core::edge_leg::Ending;
-use crate::core::ending::{Authority, node_of};
+use crate::core::ending::Authority;
 use crate::core::fact::{Fact, Kind};
 use crate::core::leg::{Leg, json_list, leg};
-use crate::core::reconcile::{OpenCall, OpenLeg};
+use crate::core::reconcile::OpenCall;
 use crate::core::row::{CallRow, LegRow};
 use crate::core::state::CallState;
+use crate::core::topology::{Edge, deciding, roles, root_group, topology, transcoding};
+use crate::core::watch::watch;
 use crate::core::{channel, edge_leg, join};
 use crate::error::StateError;
 
@@ -23,13 +23,6 @@ pub struct Derived {
     pub legs: Vec<LegRow>,
     /// What the reconciler has to watch: the call has not ended, or not for sure.
     pub open: Option<OpenCall>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Edge {
-    pub kind: &'static str,
-    pub from: String,
-    pub to: String,
 }
 
 /// Clocks of edge and node further apart than this are flagged.
@@ -52,104 +45,6 @@ pub fn derive(call: &CallId, state: &CallState) -> Result<Derived, StateError> {
     let row = call_row(call, &facts, &legs, &group, &edges, revision, closed, state.is_full());
     let open = watch(&facts, &legs, &row);
     Ok(Derived { call: row, legs: legs.into_iter().map(|l| l.row).collect(), open })
-}
-
-/// The legs that are one and the same call for the caller: the first leg, its retries and what followed a challenge.
-fn root_group(legs: &[Leg<'_>]) -> Vec<usize> {
-    // A leg with a parent was made by the call. Of the others the edge's own come first, then inbound channels.
-    let rank = |l: &Leg<'_>| {
-        let outward = l.row.direction.as_deref() == Some("outbound");
-        (l.row.parent_leg.is_some(), l.joined.edge.is_none(), outward, l.row.invite_us, l.row.leg_id.clone())
-    };
-    let Some(first) = (0..legs.len()).min_by_key(|i| rank(&legs[*i])) else { return Vec::new() };
-    let same = |i: &usize| {
-        let (a, b) = (&legs[first].row, &legs[*i].row);
-        *i == first
-            || (legs[*i].joined.edge.is_some()
-                && a.sip_call_id.is_some()
-                && (&a.sip_call_id, &a.from_tag) == (&b.sip_call_id, &b.from_tag))
-    };
-    let mut group: Vec<usize> = (0..legs.len()).filter(same).collect();
-    group.sort_by_key(|i| (legs[*i].row.cseq, legs[*i].row.attempt, legs[*i].row.invite_us));
-    group
-}
-
-/// The leg that decided what the caller got: the answered one, else the last whose result was sent back. The edge may send back
-/// an earlier attempt's answer when it was the better one; the later attempts are then the ones that were given up.
-fn deciding(legs: &[Leg<'_>], group: &[usize]) -> Option<usize> {
-    let given_up = |i: &usize| legs[*i].joined.edge.as_ref().is_some_and(|e| e.moved_on.is_some());
-    let answered = group.iter().copied().find(|i| legs[*i].answered());
-    answered.or_else(|| group.iter().copied().rfind(|i| !given_up(i))).or_else(|| group.last().copied())
-}
-
-fn topology(legs: &mut [Leg<'_>], group: &[usize]) -> Vec<Edge> {
-    let mut edges = BTreeSet::new();
-    for leg in legs.iter() {
-        if let Some(parent) = &leg.row.parent_leg {
-            edges.insert(Edge { kind: "parent", from: parent.clone(), to: leg.row.leg_id.clone() });
-        }
-        let Some(channel) = &leg.joined.channel else { continue };
-        for peer in &channel.peers {
-            let other = legs.iter().find(|l| l.row.channel_uuid.as_deref() == Some(peer));
-            let mut pair = [leg.row.leg_id.clone(), other.map_or_else(|| peer.clone(), |l| l.row.leg_id.clone())];
-            pair.sort();
-            let [from, to] = pair;
-            edges.insert(Edge { kind: "bridged_with", from, to });
-        }
-        // A channel whose creator is known, though no header said so: the outbound leg of the same node.
-        let made_by =
-            channel.merged.other.as_deref().filter(|_| channel.merged.other_type.as_deref() == Some("originator"));
-        let maker = made_by.and_then(|uuid| legs.iter().find(|l| l.row.channel_uuid.as_deref() == Some(uuid)));
-        if let Some(maker) = maker.filter(|_| leg.row.parent_leg.is_none()) {
-            edges.insert(Edge { kind: "parent", from: maker.row.leg_id.clone(), to: leg.row.leg_id.clone() });
-        }
-    }
-    let mut chains: Vec<Vec<usize>> = vec![group.to_vec()];
-    for (i, leg) in legs.iter().enumerate().filter(|(i, l)| !group.contains(i) && l.joined.edge.is_some()) {
-        let same = |c: &&mut Vec<usize>| {
-            let other = &legs[c[0]].row;
-            !group.contains(&c[0]) && (&other.sip_call_id, &other.from_tag) == (&leg.row.sip_call_id, &leg.row.from_tag)
-        };
-        match chains.iter_mut().filter(|c| !c.is_empty()).find(same) {
-            Some(chain) => chain.push(i),
-            None => chains.push(vec![i]),
-        }
-    }
-    for mut chain in chains {
-        chain.sort_by_key(|i| (legs[*i].row.cseq, legs[*i].row.attempt));
-        for pair in chain.windows(2) {
-            let (from, to) = (legs[pair[0]].row.leg_id.clone(), legs[pair[1]].row.leg_id.clone());
-            legs[pair[1]].row.previous_leg = Some(from.clone());
-            edges.insert(Edge { kind: "retried_as", from, to });
-        }
-    }
-    edges.into_iter().collect()
-}
-
-fn roles(legs: &mut [Leg<'_>], group: &[usize]) {
-    for (i, leg) in legs.iter_mut().enumerate() {
-        let campaign = leg.joined.channel.as_ref().is_some_and(|c| c.merged.campaign.is_some());
-        let role = if campaign {
-            "campaign"
-        } else if group.contains(&i) {
-            "A"
-        } else {
-            "B"
-        };
-        leg.row.role = role.to_owned();
-    }
-}
-
-fn transcoding(legs: &mut [Leg<'_>], edges: &[Edge]) {
-    for edge in edges.iter().filter(|e| e.kind == "bridged_with") {
-        let find = |id: &str| legs.iter().position(|l| l.row.leg_id == id);
-        let (Some(a), Some(b)) = (find(&edge.from), find(&edge.to)) else { continue };
-        if let (Some(x), Some(y)) = (&legs[a].row.codec_in, &legs[b].row.codec_in) {
-            let differs = Some(i64::from(x != y));
-            legs[a].row.transcoded = differs;
-            legs[b].row.transcoded = differs;
-        }
-    }
 }
 
 /// Nothing but a challenge has happened: the caller may still come back, so the call is not over.
@@ -387,47 +282,4 @@ fn provenance(row: &mut CallRow, facts: &[Fact], legs: &[Leg<'_>], full: bool) {
     row.flags = json_list(&flags.into_iter().collect::<Vec<_>>());
     row.first_event = facts.first().map(|f| f.event.to_string());
     row.last_event = facts.last().map(|f| f.event.to_string());
-}
-
-/// What the reconciler has to know: the legs that are open; of a call that is over, those that their node may not have seen end.
-fn watch(facts: &[Fact], legs: &[Leg<'_>], row: &CallRow) -> Option<OpenCall> {
-    let settling = row.finality != "open";
-    let waits = |l: &&Leg<'_>| if settling { unconfirmed(l) } else { l.end.is_none() };
-    let open: Vec<OpenLeg> = legs
-        .iter()
-        .filter(waits)
-        .map(|l| OpenLeg {
-            leg: l.row.leg_id.clone(),
-            node: node_of(&l.joined),
-            core_uuid: l.row.core_uuid.clone(),
-            channel: l.joined.channel.is_some(),
-            answered: l.answered(),
-        })
-        .collect();
-    if settling && open.is_empty() {
-        return None;
-    }
-    let reconciled = facts
-        .iter()
-        .filter_map(|f| f.reconciled.as_deref())
-        .filter_map(|r| Some((r.node.as_deref()?.to_owned(), r.core.as_deref().map(str::to_owned))))
-        .collect();
-    let mut channels = legs.iter().filter_map(|l| l.joined.channel.as_ref()).peekable();
-    let seen = channels.peek().is_some();
-    Some(OpenCall {
-        started_us: row.start_us.unwrap_or(0),
-        last_fact_us: facts.iter().filter(|f| f.kind != Kind::Reconciled).map(|f| f.at).max().unwrap_or(0),
-        legs: open,
-        challenged_only: legs.iter().all(|l| l.end.is_some()),
-        channels_ended: seen && channels.all(|c| c.ended()),
-        settling,
-        reconciled,
-    })
-}
-
-/// The edge ended the dialog with a BYE that the node did not answer, and the node's channel never ended.
-fn unconfirmed(leg: &Leg<'_>) -> bool {
-    let (Some(edge), Some(channel)) = (&leg.joined.edge, &leg.joined.channel) else { return false };
-    let bye = edge.pick(|f| f.bye_status);
-    matches!(edge.end, Some((Ending::Dialog, _))) && bye.is_none_or(|s| s >= 300) && !channel.ended()
 }

@@ -7,9 +7,12 @@ pub mod ending;
 pub mod fact;
 pub mod join;
 pub mod leg;
+mod leg_outcome;
 pub mod reconcile;
 pub mod row;
 pub mod state;
+pub mod topology;
+mod watch;
 
 #[cfg(test)]
 mod examples;
