@@ -113,7 +113,7 @@ impl Node {
         let peer = invite.origin().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 5060)));
         channel.sip.dialog = Some(Box::new(Dialog::callee(invite, &channel.sip.local_tag, &contact, peer)));
         self.sip.respond(tx, &answer);
-        self.stats.lock().answered += 1;
+        self.books.lock().stats.answered += 1;
         let media = self.config.media;
         channel.answered = true;
         channel.media_since = Some(Instant::now());

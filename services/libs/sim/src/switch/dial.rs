@@ -155,7 +155,7 @@ impl Node {
             hold_until: None,
         };
         self.insert(channel);
-        self.stats.lock().outbound += 1;
+        self.books.lock().stats.outbound += 1;
         self.announce_call(id, call_uuid);
         let tx = self.sip.send_request(invite.clone(), route.to);
         self.by_client.insert(tx, id);

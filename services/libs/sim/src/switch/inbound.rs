@@ -62,25 +62,23 @@ impl Node {
         }
     }
 
-    fn respond(&mut self, tx: ServerTx, request: &Message, code: u16) {
+    pub fn respond(&mut self, tx: ServerTx, request: &Message, code: u16) {
         let tag = tag(&mut self.rng);
         let answer = Message::response_to(request, code, cause::phrase(code), Some(&tag));
         self.sip.respond(tx, &answer);
     }
 
     fn invite(&mut self, tx: ServerTx, message: Message, from: SocketAddr) {
-        {
-            let mut stats = self.stats.lock();
-            *stats.invites.entry(message.call_id().unwrap_or_default().to_owned()).or_default() += 1;
-        }
+        self.books.lock().invite(message.call_id().unwrap_or_default());
         let full = self.channels.len() >= self.config.max_sessions as usize
             || self.pulse.this_second() >= self.config.max_per_second;
         if self.draining || full || self.overload == Overload::Refuse {
-            self.stats.lock().refused += 1;
+            self.books.lock().stats.refused += 1;
             self.respond(tx, &message, 503);
             return;
         }
         if let Overload::Slow(delay) = self.overload {
+            self.late.insert(tx);
             let invite = Box::new((tx, message, from));
             self.timers.arm(Instant::now() + delay, Timer::LateInvite { invite });
             return;
@@ -119,7 +117,7 @@ impl Node {
         let tag = tag(&mut self.rng);
         let mut answer = Message::response_to(message, 407, cause::phrase(407), Some(&tag));
         answer.add("Proxy-Authenticate", challenge.header_value());
-        self.stats.lock().challenged += 1;
+        self.books.lock().stats.challenged += 1;
         self.sip.respond(tx, &answer);
     }
 
@@ -159,7 +157,7 @@ impl Node {
         self.by_tag.insert(local_tag.clone(), id);
         self.by_server.insert(tx, id);
         let sip = SipLeg { invite: Some(Box::new(message)), server: Some(tx), local_tag, ..SipLeg::default() };
-        self.stats.lock().calls += 1;
+        self.books.lock().stats.calls += 1;
         let channel = Channel {
             id,
             call_uuid: uuid.clone(),
@@ -286,7 +284,11 @@ impl Node {
 
     /// The caller gave up before the answer. As recorded: cause and status of a normal clearing, the caller is told 487.
     pub fn cancelled(&mut self, tx: ServerTx) {
-        let Some(id) = self.by_server.get(&tx).copied() else { return };
+        let Some(id) = self.by_server.get(&tx).copied() else {
+            // A call put off is told when its time comes: the switch is slow.
+            self.late.remove(&tx);
+            return;
+        };
         let Some(channel) = self.channels.get_mut(&id) else { return };
         channel.sip.ended = true;
         if let Some(invite) = &channel.sip.invite {

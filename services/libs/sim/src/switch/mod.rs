@@ -146,14 +146,35 @@ pub struct SwitchStats {
     pub challenged: u64,
     pub channels: u64,
     pub peak_channels: u64,
-    /// New INVITE transactions seen (repetitions absorbed), by Call-ID.
-    pub invites: HashMap<String, u32>,
+    /// New INVITE transactions seen; repetitions are absorbed.
+    pub invites: u64,
     pub core_uuid: String,
     /// Lives begun: 1 after start, one more for each restart.
     pub lives: u32,
     /// Events that listeners were too slow for.
     pub events_lost: u64,
     pub alive: bool,
+}
+
+/// What outlives a killed switch.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    pub stats: SwitchStats,
+    invites: HashMap<String, u32>,
+}
+
+/// Call-IDs whose INVITEs are counted one by one: a run of hours may go on, its books stay bounded.
+const CALL_IDS: usize = 1_000_000;
+
+impl Books {
+    fn invite(&mut self, call_id: &str) {
+        self.stats.invites += 1;
+        if let Some(count) = self.invites.get_mut(call_id) {
+            *count += 1;
+        } else if self.invites.len() < CALL_IDS {
+            self.invites.insert(call_id.to_owned(), 1);
+        }
+    }
 }
 
 /// Orders to the task that owns the channels.
@@ -185,7 +206,7 @@ pub struct SwitchHandle {
     config: Mutex<SwitchConfig>,
     sip_addr: SocketAddr,
     esl_addr: SocketAddr,
-    stats: Arc<Mutex<SwitchStats>>,
+    books: Arc<Mutex<Books>>,
     life: Mutex<Option<Life>>,
 }
 
@@ -199,21 +220,18 @@ impl Switch {
     /// # Errors
     /// A port that cannot be bound.
     pub async fn start(config: SwitchConfig) -> std::io::Result<SwitchHandle> {
-        let stats = Arc::new(Mutex::new(SwitchStats::default()));
+        let books = Arc::new(Mutex::new(Books::default()));
         let mut config = config;
-        let (life, sip_addr, esl_addr) = begin(&config, &stats).await?;
+        let (life, sip_addr, esl_addr) = begin(&config, &books).await?;
         config.sip_bind = sip_addr;
         config.esl_bind = esl_addr;
-        Ok(SwitchHandle { config: Mutex::new(config), sip_addr, esl_addr, stats, life: Mutex::new(Some(life)) })
+        Ok(SwitchHandle { config: Mutex::new(config), sip_addr, esl_addr, books, life: Mutex::new(Some(life)) })
     }
 }
 
-async fn begin(
-    config: &SwitchConfig,
-    stats: &Arc<Mutex<SwitchStats>>,
-) -> std::io::Result<(Life, SocketAddr, SocketAddr)> {
+async fn begin(config: &SwitchConfig, books: &Arc<Mutex<Books>>) -> std::io::Result<(Life, SocketAddr, SocketAddr)> {
     let lives = {
-        let mut stats = stats.lock();
+        let stats = &mut books.lock().stats;
         stats.lives += 1;
         stats.lives
     };
@@ -233,7 +251,7 @@ async fn begin(
         next: Arc::default(),
     };
     sockets.listen(listener);
-    let node = Node::new(config.clone(), seed, endpoint, sockets, Arc::clone(stats));
+    let node = Node::new(config.clone(), seed, endpoint, sockets, Arc::clone(books));
     let ended = token.clone();
     tasks.spawn(async move {
         // A kill ends the task between two steps: nothing more is sent, sockets are closed by the drop.
@@ -269,9 +287,15 @@ impl SwitchHandle {
 
     #[must_use]
     pub fn stats(&self) -> SwitchStats {
-        let mut stats = self.stats.lock().clone();
+        let mut stats = self.books.lock().stats.clone();
         stats.alive = self.is_alive();
         stats
+    }
+
+    /// How many INVITEs (repetitions absorbed) this switch saw with a Call-ID, over all its lives.
+    #[must_use]
+    pub fn invites_of(&self, call_id: &str) -> u32 {
+        self.books.lock().invites.get(call_id).copied().unwrap_or_default()
     }
 
     /// As `kill -9`: all sockets are closed at once, nothing more is sent. Returns when the ports are free.
@@ -281,7 +305,7 @@ impl SwitchHandle {
             life.token.cancel();
             life.tasks.wait().await;
         }
-        self.stats.lock().channels = 0;
+        self.books.lock().stats.channels = 0;
     }
 
     /// Kills it if it lives, then starts it again on the same ports with another Core-UUID.
@@ -291,7 +315,7 @@ impl SwitchHandle {
     pub async fn restart(&self) -> std::io::Result<()> {
         self.kill().await;
         let config = self.config.lock().clone();
-        let (life, ..) = begin(&config, &self.stats).await?;
+        let (life, ..) = begin(&config, &self.books).await?;
         *self.life.lock() = Some(life);
         Ok(())
     }

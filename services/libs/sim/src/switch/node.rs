@@ -4,7 +4,7 @@
 //! `ready`: the other channel is worked on when this one is done, never in the middle. So no function has to expect that its channel
 //! vanished under it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::event::{Kind, place};
 use super::inbound::Nonces;
 use super::pulse::Pulse;
 use super::schedule::Schedule;
-use super::{Order, Overload, SwitchConfig, SwitchStats};
+use super::{Books, Order, Overload, SwitchConfig};
 use crate::clock::Stamp;
 use crate::rng::Rng;
 use crate::sip::{ClientTx, Endpoint, Incoming, Message, ServerTx};
@@ -52,7 +52,7 @@ pub(super) enum Timer {
     Linger {
         conn: ConnId,
     },
-    /// An INVITE that an overloaded switch puts off.
+    /// An INVITE that an overloaded switch puts off; it may have been given up meanwhile.
     LateInvite {
         invite: Box<(ServerTx, Message, SocketAddr)>,
     },
@@ -60,7 +60,7 @@ pub(super) enum Timer {
 
 pub(super) struct Node {
     pub config: SwitchConfig,
-    pub stats: Arc<Mutex<SwitchStats>>,
+    pub books: Arc<Mutex<Books>>,
     pub sip: Endpoint,
     pub sockets: Sockets,
     pub bus: Bus,
@@ -74,6 +74,8 @@ pub(super) struct Node {
     pub by_client: HashMap<ClientTx, ChannelId>,
     /// INVITEs given up whose final answer has not come: a late 2xx must be acknowledged and ended.
     pub orphans: HashMap<ClientTx, Box<Message>>,
+    /// INVITEs put off that nobody has given up.
+    pub late: HashSet<ServerTx>,
     pub ready: VecDeque<ChannelId>,
     pub conns: HashMap<ConnId, Conn>,
     pub schedule: Schedule,
@@ -90,16 +92,10 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub fn new(
-        config: SwitchConfig,
-        seed: u64,
-        sip: Endpoint,
-        sockets: Sockets,
-        stats: Arc<Mutex<SwitchStats>>,
-    ) -> Self {
+    pub fn new(config: SwitchConfig, seed: u64, sip: Endpoint, sockets: Sockets, books: Arc<Mutex<Books>>) -> Self {
         let mut rng = Rng::new(seed).fork("switch");
         let core_uuid = uuid(&mut rng);
-        stats.lock().core_uuid.clone_from(&core_uuid);
+        books.lock().stats.core_uuid.clone_from(&core_uuid);
         let ip = sip.local().ip().to_string();
         let globals = vec![
             ("hostname".to_owned(), config.id.clone()),
@@ -109,7 +105,7 @@ impl Node {
         ];
         Self {
             bus: Bus::new(core_uuid, &config.id, ip),
-            stats,
+            books,
             sip,
             sockets,
             rng,
@@ -120,6 +116,7 @@ impl Node {
             by_server: HashMap::new(),
             by_client: HashMap::new(),
             orphans: HashMap::new(),
+            late: HashSet::new(),
             ready: VecDeque::new(),
             conns: HashMap::new(),
             schedule: Schedule::default(),
@@ -232,7 +229,11 @@ impl Node {
             Timer::Linger { conn } => self.linger_over(conn),
             Timer::LateInvite { invite } => {
                 let (tx, message, from) = *invite;
-                self.new_call(tx, message, from);
+                if self.late.remove(&tx) {
+                    self.new_call(tx, message, from);
+                } else {
+                    self.respond(tx, &message, 487);
+                }
             }
         }
     }
@@ -271,7 +272,7 @@ impl Node {
         self.by_uuid.insert(channel.uuid.clone(), id);
         self.channels.insert(id, Box::new(channel));
         self.pulse.session(self.channels.len());
-        let mut stats = self.stats.lock();
+        let stats = &mut self.books.lock().stats;
         stats.channels = self.channels.len() as u64;
         stats.peak_channels = stats.peak_channels.max(stats.channels);
         id
@@ -288,7 +289,7 @@ impl Node {
                 self.by_client.remove(&tx);
             }
         }
-        let mut stats = self.stats.lock();
+        let stats = &mut self.books.lock().stats;
         stats.channels = self.channels.len() as u64;
         stats.events_lost = self.bus.lost;
     }

@@ -149,12 +149,16 @@ impl Client {
 
     /// The next event that `wanted` says; other frames are dropped.
     pub async fn event(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
-        loop {
-            let frame = self.next().await.expect("an event");
-            if let Some(event) = frame.event.filter(|event| wanted(event)) {
-                return event;
+        let found = async {
+            loop {
+                let frame = self.next().await.expect("an event");
+                if let Some(event) = frame.event.filter(|event| wanted(event)) {
+                    return event;
+                }
             }
-        }
+        };
+        // Other events go on for ever: each of them must not be taken for progress.
+        tokio::time::timeout(PATIENCE, found).await.expect("the event in time")
     }
 
     pub async fn event_named(&mut self, name: &str) -> Event {

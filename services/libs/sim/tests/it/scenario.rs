@@ -6,7 +6,7 @@ use sim::switch::{Dialplan, Media, Switch, SwitchConfig, SwitchHandle};
 use tokio::time::sleep;
 
 use crate::caller::{Caller, SIPP, Style, TRUNK};
-use crate::client::{Client, Event, Frame};
+use crate::client::{Client, Event, Frame, PATIENCE};
 use crate::far_end::{FarEnd, Manner};
 
 /// One ESL connection of a scenario, frame by frame.
@@ -40,12 +40,16 @@ impl Session {
     }
 
     async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
-        loop {
-            let frame = self.next().await.expect("the switch is there");
-            if let Some(event) = frame.event.as_ref().filter(|event| wanted(event)) {
-                return event.clone();
+        let found = async {
+            loop {
+                let frame = self.next().await.expect("the switch is there");
+                if let Some(event) = frame.event.as_ref().filter(|event| wanted(event)) {
+                    return event.clone();
+                }
             }
-        }
+        };
+        // Heartbeats go on for ever: they must not be taken for progress.
+        tokio::time::timeout(PATIENCE, found).await.expect("the event in time")
     }
 
     async fn named(&mut self, name: &str) -> Event {
