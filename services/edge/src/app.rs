@@ -92,13 +92,14 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         publisher: stream.publisher.clone(),
         clock: Arc::clone(&kit.clock),
         snapshot: Arc::clone(&view.snapshot),
+        in_force: Arc::clone(&view.control),
         updates: mailbox,
         drain: Duration::from_millis(config.drain_ms),
     };
     kit.life
         .spawn_thread("shard-0", TaskOptions::critical().stall_after(STALL), move |task| shard.run(&task))
         .context("the thread of the shard")?;
-    follow_control(&config, &kit, stream, updates, Arc::clone(&view.control));
+    follow_control(&config, &kit, stream, updates);
     for (id, addr) in &listeners {
         tracing::info!(listener.id = id, %addr, "listening for SIP over UDP");
     }
@@ -138,7 +139,6 @@ fn follow_control(
     kit: &kit::Service,
     stream: stream::Client,
     updates: mpsc::Sender<crate::adapters::shard::Update>,
-    shared: Arc<ArcSwap<Control>>,
 ) {
     let handler = ControlHandler {
         edge_id: config.id.clone(),
@@ -146,7 +146,6 @@ fn follow_control(
         max_rules: config.limits.blocks,
         store: Store::default(),
         updates,
-        shared,
         life: kit.life.clone(),
         rules_in_force: 0,
     };

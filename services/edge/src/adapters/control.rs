@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use domain::Clock;
 use schemas::{ControlAck, ControlBlock, ControlWeight, Event, TopicSpec};
@@ -13,7 +12,7 @@ use stream::{Bad, Failure, Handler, Poison, Record};
 use tokio::sync::mpsc;
 
 use super::shard::Update;
-use crate::core::control::{Control, Store};
+use crate::core::control::Store;
 
 /// Keys named in one acknowledgement.
 const CHANGED: usize = 100;
@@ -28,8 +27,6 @@ pub struct ControlHandler {
     pub max_rules: usize,
     pub store: Store,
     pub updates: mpsc::Sender<Update>,
-    /// For the admin pages.
-    pub shared: Arc<ArcSwap<Control>>,
     pub life: kit::Lifecycle,
     pub rules_in_force: usize,
 }
@@ -83,7 +80,6 @@ impl ControlHandler {
             since_us: wall,
             ..ControlAck::default()
         };
-        self.shared.store(Arc::clone(&control));
         let update = Update { control, ack: Some(Box::new(ack)) };
         // The shard is gone only when the process stops.
         self.updates.send(update).await.map_err(|_| Failure::Transient(anyhow::anyhow!("the shard has stopped")))

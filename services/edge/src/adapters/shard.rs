@@ -40,6 +40,8 @@ pub struct Shard {
     pub publisher: Publisher,
     pub clock: Arc<dyn Clock>,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What is in force, for the admin pages.
+    pub in_force: Arc<ArcSwap<Control>>,
     pub updates: mpsc::Receiver<Update>,
     pub drain: Duration,
 }
@@ -57,6 +59,7 @@ impl Shard {
                 publisher: self.publisher,
                 clock: self.clock,
                 snapshot: self.snapshot,
+                in_force: self.in_force,
                 updates: self.updates,
                 buffer: vec![0; 65_536],
                 refused: Vec::new(),
@@ -74,6 +77,7 @@ struct Loop {
     publisher: Publisher,
     clock: Arc<dyn Clock>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    in_force: Arc<ArcSwap<Control>>,
     updates: mpsc::Receiver<Update>,
     buffer: Vec<u8>,
     refused: Vec<SocketAddr>,
@@ -138,11 +142,12 @@ impl Loop {
     }
 
     fn apply(&mut self, update: Update) {
-        self.give(Input::Control(update.control));
+        self.give(Input::Control(Arc::clone(&update.control)));
         if let Some(mut ack) = update.ack {
             ack.since_us = self.clock.now().wall_us;
             self.publisher.publish(*ack);
         }
+        self.in_force.store(update.control);
     }
 
     fn read(&mut self) {

@@ -22,6 +22,10 @@ impl Proxy {
         {
             self.lose_dialog(now, oldest, "table_full");
         }
+        if let Some(same) = self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag()) {
+            // A callee that uses its tag twice: the older call has no name of its own any more.
+            self.lose_dialog(now, same, "replaced");
+        }
         let branch = &invite.branches[at];
         let boxed = |text: &Option<String>| text.clone().unwrap_or_default().into_boxed_str();
         let slot = self.dialogs.insert(Dialog {

@@ -13,3 +13,6 @@ mod sockets;
 mod storm;
 mod text;
 mod world;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
