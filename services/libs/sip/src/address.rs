@@ -113,16 +113,19 @@ impl<'a> Iterator for Params<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let rest = trim(self.rest);
         let rest = rest.strip_prefix(b";")?;
-        let mut end = 0;
-        while end < rest.len() && rest[end] != b';' {
-            if rest[end] == b'"' {
-                end += 1 + closing_quote(&rest[end + 1..])?;
+        let (mut end, mut eq) = (0, None);
+        while let Some(&byte) = rest.get(end) {
+            match byte {
+                b';' => break,
+                b'"' => end += 1 + closing_quote(&rest[end + 1..])?,
+                b'=' if eq.is_none() => eq = Some(end),
+                _ => {}
             }
             end += 1;
         }
         let (param, after) = rest.split_at(end.min(rest.len()));
         self.rest = after;
-        let eq = memchr::memchr(b'=', param).unwrap_or(param.len());
+        let eq = eq.unwrap_or(param.len());
         Some((trim(&param[..eq]), trim(param.get(eq + 1..).unwrap_or_default())))
     }
 }

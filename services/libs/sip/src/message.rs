@@ -142,7 +142,9 @@ impl Index {
             return Err(Reject::TooLarge);
         }
         self.head = at;
-        let end = line_end(bytes, at)?;
+        // One walk over the line ends instead of a search per line.
+        let mut ends = LineEnds { bytes, walk: memchr::memchr_iter(b'\n', &bytes[at..]), base: at };
+        let end = ends.next_end(at)?;
         self.start_line = Span::new(at, end);
         let start = self.read_start_line(bytes, at, end);
         at = end + 2;
@@ -155,10 +157,10 @@ impl Index {
                 Some(_) => {}
             }
             let begin = at;
-            let mut end = line_end(bytes, at)?;
+            let mut end = ends.next_end(at)?;
             lines += 1;
             while matches!(bytes.get(end + 2), Some(b' ' | b'\t')) {
-                end = line_end(bytes, end + 2)?;
+                end = ends.next_end(end + 2)?;
                 lines += 1;
             }
             match self.push(bytes, begin, end) {
@@ -308,11 +310,20 @@ impl Index {
     }
 }
 
-/// The position of the CR of the line that begins at `from`.
-fn line_end(bytes: &[u8], from: usize) -> Result<usize, Reject> {
-    let rest = bytes.get(from..).ok_or(Reject::Unterminated)?;
-    let lf = from + memchr::memchr(b'\n', rest).ok_or(Reject::Unterminated)?;
-    if lf == from || bytes[lf - 1] != b'\r' { Err(Reject::BareLineEnd) } else { Ok(lf - 1) }
+/// The ends of the lines of a message, in order.
+struct LineEnds<'a> {
+    bytes: &'a [u8],
+    walk: memchr::Memchr<'a>,
+    base: usize,
+}
+
+impl LineEnds<'_> {
+    /// The position of the CR that ends the line beginning at `from`.
+    #[inline]
+    fn next_end(&mut self, from: usize) -> Result<usize, Reject> {
+        let lf = self.base + self.walk.next().ok_or(Reject::Unterminated)?;
+        if lf <= from || self.bytes[lf - 1] != b'\r' { Err(Reject::BareLineEnd) } else { Ok(lf - 1) }
+    }
 }
 
 /// Counts first (two per line is all that may be there); looks closer only when there are more.
