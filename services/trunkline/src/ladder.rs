@@ -24,7 +24,7 @@ struct Step {
     text: String,
 }
 
-const LANE: usize = 26;
+const LANE: usize = 28;
 
 impl Story {
     #[must_use]

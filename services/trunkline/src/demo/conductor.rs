@@ -1,5 +1,6 @@
 //! The demo's loop: calls flow, events are staged, keys are obeyed, one line always stands.
 
+use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use kit::{Lifecycle, TaskOptions};
 use serde_json::json;
 use sim::carrier::{Attack, AttackHandle, Progress};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{DemoArgs, Sabotage};
@@ -57,6 +59,8 @@ pub struct Show {
     failed_at: Option<Instant>,
     failure_told: bool,
     rebuilds: u32,
+    rebuilding: Option<oneshot::Receiver<anyhow::Result<Rebuilt>>>,
+    life: Lifecycle,
 }
 
 pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow::Result<ExitCode> {
@@ -116,6 +120,8 @@ pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow
         failed_at: None,
         failure_told: false,
         rebuilds: 0,
+        rebuilding: None,
+        life: life.clone(),
         args,
     };
     let outcome = show.run(&life).await;
@@ -217,7 +223,7 @@ impl Show {
                 match cue {
                     Cue::Attack => self.stage_attack().await?,
                     Cue::NodeFailure => self.stage_failure().await,
-                    Cue::Rebuild => self.rebuild().await.map(drop)?,
+                    Cue::Rebuild => self.begin_rebuild(),
                 }
             }
             self.look().await?;
@@ -259,7 +265,10 @@ impl Show {
                 self.terminal.say("double", text, json!({ "on": on }));
                 Ok(())
             }
-            Ask::Rebuild => self.rebuild().await.map(drop),
+            Ask::Rebuild => {
+                self.begin_rebuild();
+                Ok(())
+            }
             Ask::Quit => Ok(()),
         }
     }
@@ -315,20 +324,48 @@ impl Show {
         self.platform.edge.snapshot().nodes.into_iter().find(|n| n.id == id)
     }
 
-    /// Copies the live call log, rebuilds it from the topics, compares.
-    pub async fn rebuild(&mut self) -> anyhow::Result<Option<Rebuilt>> {
+    /// Begins a rebuild beside the running calls; `look` tells what came out.
+    fn begin_rebuild(&mut self) {
         let Some(live) = self.cdr.path() else {
             self.terminal.say("rebuild", "the call records are stopped: press c first", json!({}));
-            return Ok(None);
+            return;
         };
+        if self.rebuilding.is_some() {
+            return;
+        }
+        self.terminal.say(
+            "rebuild_begins",
+            "rebuild: every record again, from the topics into an empty file",
+            json!({}),
+        );
+        let (done, result) = oneshot::channel();
+        let again = self.again(live);
+        self.life.spawn("demo.rebuild", TaskOptions::default(), move |_| async move {
+            // Nobody waits for it any more when the demo ends first.
+            let _ = done.send(again.await);
+            Ok(())
+        });
+        self.rebuilding = Some(result);
+    }
+
+    /// Rebuilds and waits for it.
+    pub async fn rebuild(&mut self) -> anyhow::Result<Rebuilt> {
+        let live = self.cdr.path().context("a rebuild needs the call records")?;
+        let rebuilt = self.again(live).await?;
+        self.tell_rebuild(&rebuilt);
+        Ok(rebuilt)
+    }
+
+    /// Copies the live call log, rebuilds it from the topics, compares.
+    fn again(&mut self, live: std::path::PathBuf) -> impl Future<Output = anyhow::Result<Rebuilt>> + Send + use<> {
         self.rebuilds += 1;
         let folder = self.folder.join(format!("rebuild-{}", self.rebuilds));
         let log = Arc::clone(&self.platform.base.log);
-        let rebuilt = self
-            .platform
-            .downstream
-            .start(move || async move { replay::compare(log, &live, &folder, |_| {}).await })
-            .await?;
+        let place = self.platform.downstream.clone();
+        async move { place.start(move || async move { replay::compare(log, &live, &folder, |_| {}).await }).await }
+    }
+
+    fn tell_rebuild(&mut self, rebuilt: &Rebuilt) {
         let text = format!(
             "rebuild: {} calls from {} records of the topics in {}\n  live     {}\n  rebuilt  {}  {}",
             rebuilt.calls,
@@ -341,7 +378,15 @@ impl Show {
         let fields =
             json!({ "live": rebuilt.live, "rebuilt": rebuilt.again, "equal": rebuilt.equal(), "calls": rebuilt.calls });
         self.terminal.say("rebuild", &text, fields);
-        Ok(Some(rebuilt))
+    }
+
+    fn watch_rebuild(&mut self) {
+        let Some(result) = self.rebuilding.as_mut().and_then(|waiting| waiting.try_recv().ok()) else { return };
+        self.rebuilding = None;
+        match result {
+            Ok(rebuilt) => self.tell_rebuild(&rebuilt),
+            Err(error) => self.terminal.say("rebuild", &format!("rebuild failed: {error:#}"), json!({})),
+        }
     }
 
     /// One look at everything: the standing line, and what became of the staged events.
@@ -349,6 +394,7 @@ impl Show {
         self.count().await?;
         self.watch_attack();
         self.watch_failure().await;
+        self.watch_rebuild();
         let calls = self.world.ledger.counters().calls();
         let closed = calls.ended + calls.failed;
         let now = Instant::now();

@@ -37,7 +37,7 @@ pub async fn judge(show: &mut Show) -> anyhow::Result<ExitCode> {
     if show.args.sabotage == Some(Sabotage::Double) {
         records::double(&path, sabotage::share_of(show.args.calls.unwrap_or(1))).await?;
     }
-    let rebuilt = show.rebuild().await?.context("a rebuild needs the call records")?;
+    let rebuilt = show.rebuild().await?;
     let snapshot = show.world.ledger.snapshot();
     let mut log = Records::open(&path).await?;
     let verdict = oracle::judge(&snapshot, &log.calls().await?, &log.legs().await?, &Rules::default());

@@ -26,7 +26,8 @@ macro_rules! count {
 count! {
     /// Records between the committed-to position and the end of the topics.
     lag_events, lag_events, set_lag_events;
-    /// Age of the newest handled record while there is more to read, in µs; 0 at the end.
+    /// How old a record is when its batch is done, in µs: the slowest of the last second. While nothing gets done, the age of
+    /// the newest handled record; 0 when there is nothing to do.
     lag_us, lag_us, set_lag_us;
 }
 

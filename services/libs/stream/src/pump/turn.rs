@@ -35,6 +35,8 @@ pub struct Turn<'a, B> {
     targets: Option<Vec<Lag>>,
     /// Timestamp of the newest handled record per partition.
     newest: HashMap<Part, i64>,
+    /// Greatest age of a record at the end of its batch, since the lag was last measured.
+    slowest_us: Option<u64>,
     dead_unflushed: bool,
     next_tick: Instant,
     next_commit: Instant,
@@ -54,6 +56,7 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
             stash: Vec::new(),
             targets: None,
             newest: HashMap::new(),
+            slowest_us: None,
             dead_unflushed: false,
             next_tick: now + pump.config.tick_every,
             next_commit: now + COMMIT_EVERY,
@@ -137,6 +140,7 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
             attempts += 1;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         };
+        self.note_age(batch);
         self.settle(batch, &poison, attempts)
     }
 
@@ -301,13 +305,23 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
         }
     }
 
+    /// Notes how old the batch's oldest record is, now that the batch is done.
+    fn note_age(&mut self, batch: &[Record]) {
+        let now = self.pump.client.publisher.clock().now().wall_us;
+        let oldest = batch.iter().map(|r| r.timestamp_us).min().unwrap_or(now);
+        let age = u64::try_from(now - oldest).unwrap_or(0);
+        self.slowest_us = Some(self.slowest_us.map_or(age, |known| known.max(age)));
+    }
+
     async fn measure_lag(&mut self) -> Option<Vec<Lag>> {
         let every = if self.pump.stats.caught_up() { LAG_EVERY } else { LAG_EVERY_AT_START };
         self.next_lag = Instant::now() + every;
         match self.source.lag().await {
             Ok(lag) => {
                 self.pump.stats.set_lag_events(lag.iter().map(Lag::events).sum());
-                self.pump.stats.set_lag_us(self.oldest_us(&lag));
+                // What was handled meanwhile says how long a record takes; only a pump that handled nothing has to guess.
+                let lag_us = self.slowest_us.take().unwrap_or_else(|| self.oldest_us(&lag));
+                self.pump.stats.set_lag_us(lag_us);
                 Some(lag)
             }
             Err(error) => {
