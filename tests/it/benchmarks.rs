@@ -14,7 +14,8 @@ fn every_benchmark_still_works() {
         let text = String::from_utf8_lossy(&out.stdout);
         assert!(out.status.success(), "{name}: {text}\n{}", String::from_utf8_lossy(&out.stderr));
         let last = text.lines().last().unwrap_or_default();
-        let json: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("{name}: the last line is no JSON ({e}): {last}"));
+        let json: Value =
+            serde_json::from_str(last).unwrap_or_else(|e| panic!("{name}: the last line is no JSON ({e}): {last}"));
         assert_eq!(json["bench"], name, "{last}");
         assert!(json["pass"].is_boolean() && json["gate"].is_number() && json["ratio"].is_number(), "{last}");
     }

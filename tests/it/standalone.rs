@@ -71,7 +71,13 @@ impl Drop for Ends {
 }
 
 fn sipp(args: &[&str], folder: &Path) -> std::io::Result<Child> {
-    Command::new("sipp").args(args).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    Command::new("sipp")
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
 }
 
 fn terminate(child: &mut Child) {
@@ -95,13 +101,15 @@ fn standalone_starts_with_the_shipped_settings_and_ends_in_order_on_sigterm() {
 #[test]
 fn a_call_from_stock_sipp_gives_one_record() {
     if Command::new("sipp").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: a call from stock SIPp (sipp is not installed; Debian: sip-tester)");
+        let _ =
+            writeln!(std::io::stderr(), "SKIPPED: a call from stock SIPp (sipp is not installed; Debian: sip-tester)");
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
     let ports = settings(folder.path());
     let node = ports.node.to_string();
-    let _node = Ends(sipp(&["-sn", "uas", "-i", "127.0.0.1", "-p", &node, "-nostdin"], folder.path()).expect("sipp as node"));
+    let _node =
+        Ends(sipp(&["-sn", "uas", "-i", "127.0.0.1", "-p", &node, "-nostdin"], folder.path()).expect("sipp as node"));
     let mut child = Ends(spawn(folder.path(), &["standalone"]).expect("started"));
     until("readiness", Duration::from_secs(20), || get(ports.admin, "/readyz"));
 

@@ -41,7 +41,11 @@ impl Metrics {
                 m.unconfirmed.clone(),
             );
             r.register("fraud_watched_callers", "Callers watched now", m.subjects.clone());
-            r.register("fraud_unwatched_attempts", "Attempts not watched because the table was full", m.unwatched.clone());
+            r.register(
+                "fraud_unwatched_attempts",
+                "Attempts not watched because the table was full",
+                m.unwatched.clone(),
+            );
             r.register(
                 "publish_seconds",
                 "From the triggering attempt to the published block",

@@ -80,7 +80,7 @@ impl Proxy {
     /// Verifies the cookie and finds the other side.
     fn hop(&self, cx: &Cx, m: &Message<'_>) -> Result<Hop, (u16, &'static str)> {
         let (pop_routes, verified, next) = self.own_routes(m);
-        let verified = verified.ok_or((481, "bad_cookie"))?;
+        let verified = verified.or_else(|| self.without_route(m)).ok_or((481, "bad_cookie"))?;
         let node = self.topology.node_by_hash(verified.cookie.node).ok_or((481, "unknown_node"))?;
         let trunk = self.topology.trunk_by_hash(verified.cookie.trunk).ok_or((481, "unknown_trunk"))?;
         let (node, trunk) = (Peer::Node(node), Peer::Trunk(trunk));
@@ -92,6 +92,24 @@ impl Proxy {
         let dialog = self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag());
         let to = self.target_address(m, next, target, verified, dialog).ok_or((403, "route"))?;
         Ok(Hop { verified, pop_routes, target, to, dialog })
+    }
+
+    /// A user agent that ignores Record-Route sends the rest of its dialog to our own address without any Route. The dialog that
+    /// we still remember then stands in for the cookie; the sender is checked as ever (`infra/decisions/0001`).
+    fn without_route(&self, m: &Message<'_>) -> Option<Verified> {
+        let uri = Uri::parse(m.uri()).ok()?;
+        let to_us = self.topology.is_own(SocketAddr::new(uri.ip()?, uri.port.unwrap_or(5060)));
+        if !to_us || m.values(Name::Route).next().is_some() {
+            return None;
+        }
+        let dialog = self.dialogs.get(self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag())?)?;
+        let from_caller = m.from_tag() == dialog.caller_tag.as_bytes();
+        let (node, trunk) = match (dialog.caller, dialog.callee) {
+            (node @ Peer::Node(_), trunk @ Peer::Trunk(_)) | (trunk @ Peer::Trunk(_), node @ Peer::Node(_)) => (node, trunk),
+            _ => return None,
+        };
+        let cookie = Cookie { call: dialog.call, node: self.topology.hash_of(node), trunk: self.topology.hash_of(trunk) };
+        Some(Verified { cookie, from_caller })
     }
 
     /// Takes our own Routes from the top (there are two), reads the cookie of the first that has one, and gives the Route

@@ -126,6 +126,43 @@ fn a_wrong_cookie_is_481_and_an_ack_with_it_vanishes() {
 }
 
 #[test]
+fn a_user_agent_that_ignores_record_route_can_end_its_own_dialog_and_no_other() {
+    let mut w = World::new();
+    let (caller, _, node) = w.answered("a");
+    let mut d = caller.clone();
+    d.routes.clear();
+    d.target = format!("sip:service@{}", edge_trunk());
+    let ack = d.request("ACK");
+    w.send(t1(), &ack);
+    w.expect(node, "ACK", 0);
+
+    // Somebody else's trunk, a tag that is not of this dialog, a dialog that never was.
+    let foreign = addr("192.0.2.20:5060");
+    let bye = d.request("BYE");
+    w.send(foreign, &bye);
+    w.expect(foreign, "BYE", 481);
+    let mut other = d.clone();
+    other.local = other.local.replace(";tag=fa", ";tag=other");
+    let bye = other.request("BYE");
+    w.send(t1(), &bye);
+    w.expect(t1(), "BYE", 481);
+    let mut other = d.clone();
+    other.call_id = "another".into();
+    let bye = other.request("BYE");
+    w.send(t1(), &bye);
+    w.expect(t1(), "BYE", 481);
+    w.quiet();
+
+    let bye = d.request("BYE");
+    w.send(t1(), &bye);
+    let seen = w.expect(node, "BYE", 0);
+    w.send(node, &seen.reply(200, "OK", ""));
+    w.expect(t1(), "BYE", 200);
+    assert_eq!(w.event("ended").dialog.as_ref().unwrap().released_by.as_deref(), Some("caller"));
+    w.drained();
+}
+
+#[test]
 fn a_route_or_a_request_uri_never_makes_the_edge_a_relay() {
     let mut w = World::new();
     let (caller, callee, node) = w.answered("a");
