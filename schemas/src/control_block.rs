@@ -98,7 +98,7 @@ pub struct ControlBlock {
     pub evidence: Vec<String>,
     /// Inputs of the rule (name to text).
     pub inputs: BTreeMap<String, String>,
-    /// What a covered INVITE is answered with; 603 when absent (SIP status code).
+    /// What a covered INVITE is answered with; 403 when absent (SIP status code).
     pub status: Option<u16>,
     /// Person or program on whose behalf the author wrote it (name).
     pub actor: Option<String>,
