@@ -137,9 +137,7 @@ fn every_service_has_the_same_shape() {
     let mut missing = Vec::new();
     for service in ["edge", "engine", "cdr", "analytics", "fraud", "capacity", "api"] {
         let base = root().join("services").join(service);
-        for part in
-            ["README.md", "src/config.rs", "src/app.rs", "src/core", "src/adapters", "src/metrics.rs"]
-        {
+        for part in ["README.md", "src/config.rs", "src/app.rs", "src/core", "src/adapters", "src/metrics.rs"] {
             if !base.join(part).exists() {
                 missing.push(format!("services/{service}/{part}"));
             }

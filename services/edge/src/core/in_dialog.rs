@@ -105,10 +105,13 @@ impl Proxy {
         let dialog = self.dialogs.get(self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag())?)?;
         let from_caller = m.from_tag() == dialog.caller_tag.as_bytes();
         let (node, trunk) = match (dialog.caller, dialog.callee) {
-            (node @ Peer::Node(_), trunk @ Peer::Trunk(_)) | (trunk @ Peer::Trunk(_), node @ Peer::Node(_)) => (node, trunk),
+            (node @ Peer::Node(_), trunk @ Peer::Trunk(_)) | (trunk @ Peer::Trunk(_), node @ Peer::Node(_)) => {
+                (node, trunk)
+            }
             _ => return None,
         };
-        let cookie = Cookie { call: dialog.call, node: self.topology.hash_of(node), trunk: self.topology.hash_of(trunk) };
+        let cookie =
+            Cookie { call: dialog.call, node: self.topology.hash_of(node), trunk: self.topology.hash_of(trunk) };
         Some(Verified { cookie, from_caller })
     }
 
