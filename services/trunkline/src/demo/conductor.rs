@@ -44,6 +44,7 @@ pub struct Show {
     pub places_world: crate::runtimes::Place,
     pub folder: std::path::PathBuf,
     pub cdr: CdrSlot,
+    pub stop: Stop,
     doubling: Arc<AtomicBool>,
     records: Option<Records>,
     started: Instant,
@@ -106,6 +107,7 @@ pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow
         places_world: places.world.clone(),
         folder: folder.path().to_path_buf(),
         cdr,
+        stop: Stop::default(),
         doubling,
         records: None,
         started: Instant::now(),
@@ -124,7 +126,13 @@ pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow
         life: life.clone(),
         args,
     };
-    let outcome = show.run(&life).await;
+    watch_signals(&life, show.stop.clone());
+    let now = show.stop.at_once.clone();
+    let outcome = tokio::select! {
+        biased;
+        () = now.cancelled() => Err(anyhow::anyhow!("ended at once: nothing was judged")),
+        outcome = show.run(&life) => outcome,
+    };
     show.terminal.leave_raw();
     let ended = life.stop().await;
     let left = show.platform.base.flush().await;
@@ -132,6 +140,38 @@ pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow
         tracing::error!(what, "left over at the end");
     }
     outcome
+}
+
+/// How the demo is asked to end: once in order, twice at once.
+#[derive(Clone, Default)]
+pub struct Stop {
+    pub asked: CancellationToken,
+    pub at_once: CancellationToken,
+}
+
+impl Stop {
+    pub fn ask(&self) {
+        if self.asked.is_cancelled() {
+            self.at_once.cancel();
+        }
+        self.asked.cancel();
+    }
+}
+
+/// SIGINT and SIGTERM mean the same.
+fn watch_signals(life: &Lifecycle, stop: Stop) {
+    life.spawn("demo.signals", TaskOptions::default(), move |task| async move {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let over = task.shutdown();
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => stop.ask(),
+                _ = terminate.recv() => stop.ask(),
+                () = over.cancelled() => return Ok(()),
+            }
+        }
+    });
 }
 
 /// Calls only make sense once a node can take them.
@@ -158,18 +198,15 @@ impl Show {
     async fn run(&mut self, life: &Lifecycle) -> anyhow::Result<ExitCode> {
         let stop = CancellationToken::new();
         let progress = self.start_traffic(life, stop.clone()).await?;
-        let mut keys = self.terminal.keys();
+        let mut keys = self.terminal.keys(self.stop.clone());
         let end = self.until_offered(&progress, &mut keys).await;
         stop.cancel();
         let End::AllOffered = end? else {
-            self.terminal.say("stopping", "stopping: calls are hung up and judged", json!({}));
-            self.world.hang_up_all().await;
             return finish::judge(self).await;
         };
         let code = finish::judge(self).await?;
         if !self.args.exit {
-            self.terminal.say("waiting", "all calls are judged; the page stays up until q or Ctrl-C", json!({}));
-            self.idle(&mut keys).await?;
+            self.stop.asked.clone().cancelled().await;
         }
         Ok(code)
     }
@@ -203,17 +240,14 @@ impl Show {
             let text = "a short run (under 15 s): only the rebuild is staged";
             self.terminal.say("short", text, json!({}));
         }
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+        let asked = self.stop.asked.clone();
         let mut tick = tokio::time::interval(TICK);
         let mut keys_open = true;
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
-                _ = interrupt.recv() => return Ok(End::Asked),
-                _ = terminate.recv() => return Ok(End::Asked),
+                () = asked.cancelled() => return Ok(End::Asked),
                 ask = keys.recv(), if keys_open => match ask {
-                    Some(Ask::Quit) => return Ok(End::Asked),
                     Some(ask) => self.obey(ask).await?,
                     None => keys_open = false,
                 },
@@ -229,23 +263,6 @@ impl Show {
             self.look().await?;
             if self.args.calls.is_some_and(|calls| offered >= calls) {
                 return Ok(End::AllOffered);
-            }
-        }
-    }
-
-    async fn idle(&mut self, keys: &mut tokio::sync::mpsc::Receiver<Ask>) -> anyhow::Result<()> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut keys_open = true;
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
-                ask = keys.recv(), if keys_open => match ask {
-                    Some(Ask::Quit) => return Ok(()),
-                    Some(_) => {}
-                    None => keys_open = false,
-                },
             }
         }
     }
@@ -269,7 +286,6 @@ impl Show {
                 self.begin_rebuild();
                 Ok(())
             }
-            Ask::Quit => Ok(()),
         }
     }
 
@@ -362,7 +378,15 @@ impl Show {
         let folder = self.folder.join(format!("rebuild-{}", self.rebuilds));
         let log = Arc::clone(&self.platform.base.log);
         let place = self.platform.downstream.clone();
-        async move { place.start(move || async move { replay::compare(log, &live, &folder, |_| {}).await }).await }
+        let work = move || async move {
+            let rebuilt = replay::compare(log, &live, &folder, |_| {}).await?;
+            // Both files are large and say the same; different ones are kept to be looked at.
+            if rebuilt.equal() {
+                std::fs::remove_dir_all(&folder)?;
+            }
+            Ok(rebuilt)
+        };
+        async move { place.start(work).await }
     }
 
     fn tell_rebuild(&mut self, rebuilt: &Rebuilt) {

@@ -53,7 +53,9 @@ pub async fn judge(show: &mut Show) -> anyhow::Result<ExitCode> {
 async fn calls_end(show: &mut Show) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut callers_done: Option<Instant> = None;
-    let mut hung_up = false;
+    let mut hung_up_at: Option<Instant> = None;
+    // A caller may hold eight times the mean.
+    let limit = CALLS_END_WITHIN.max(Duration::from_secs_f64(show.args.hold * 8.0 + 30.0));
     loop {
         show.look().await?;
         let open = show.world.open().await;
@@ -63,14 +65,15 @@ async fn calls_end(show: &mut Show) -> anyhow::Result<()> {
         if open.placed == 0 {
             callers_done.get_or_insert_with(Instant::now);
         }
+        let asked = show.stop.asked.is_cancelled();
         let stranded = callers_done.is_some_and(|since| since.elapsed() > STRANDED_AFTER);
-        if (stranded || started.elapsed() > CALLS_END_WITHIN) && !hung_up {
-            hung_up = true;
+        if (stranded || asked || started.elapsed() > limit) && hung_up_at.is_none() {
+            hung_up_at = Some(Instant::now());
             let text = format!("{} callers and {} called parties hang up by themselves", open.placed, open.received);
             show.terminal.say("hang_up", &text, json!({ "callers": open.placed, "called": open.received }));
             show.world.hang_up_all().await;
         }
-        if started.elapsed() > CALLS_END_WITHIN * 2 {
+        if hung_up_at.is_some_and(|at| at.elapsed() > CALLS_END_WITHIN) {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;
@@ -184,6 +187,9 @@ fn say(show: &mut Show, verdict: &Verdict, rebuilt: &Rebuilt) -> bool {
         "peak_rss_mib": peak_rss_mib(),
         "good": good,
     });
+    if !show.args.exit && !show.stop.asked.is_cancelled() {
+        show.terminal.say("waiting", "all calls are judged; the page stays up until q or Ctrl-C", json!({}));
+    }
     show.terminal.result(&result);
     good
 }

@@ -11,6 +11,7 @@ use crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use crate::demo::conductor::Stop;
 use crate::demo::status::Figures;
 
 /// What a key asks for.
@@ -21,7 +22,6 @@ pub enum Ask {
     ToggleCdr,
     ToggleDouble,
     Rebuild,
-    Quit,
 }
 
 pub struct Terminal {
@@ -111,13 +111,13 @@ impl Terminal {
     }
 
     /// Keys of a person at a terminal; a channel that stays silent elsewhere.
-    pub fn keys(&mut self) -> mpsc::Receiver<Ask> {
+    pub fn keys(&mut self, stop: Stop) -> mpsc::Receiver<Ask> {
         let (send, receive) = mpsc::channel(KEY_QUEUE);
         if self.kind == Kind::Person && std::io::stdin().is_terminal() && crossterm::terminal::enable_raw_mode().is_ok()
         {
             self.raw = true;
             let reader = std::thread::Builder::new().name("keys".to_owned());
-            if reader.spawn(move || read_keys(&send)).is_err() {
+            if reader.spawn(move || read_keys(&send, &stop)).is_err() {
                 self.leave_raw();
             }
         }
@@ -139,8 +139,8 @@ impl Drop for Terminal {
     }
 }
 
-fn read_keys(send: &mpsc::Sender<Ask>) {
-    while !send.is_closed() {
+fn read_keys(send: &mpsc::Sender<Ask>, stop: &Stop) {
+    while !stop.at_once.is_cancelled() {
         // Looked at again now and then, so that this thread ends with the demo.
         match event::poll(Duration::from_millis(200)) {
             Ok(false) => continue,
@@ -150,8 +150,14 @@ fn read_keys(send: &mpsc::Sender<Ask>) {
         let Ok(Event::Key(key)) = event::read() else { continue };
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         let ask = match key.code {
-            KeyCode::Char('c') if control => Ask::Quit,
-            KeyCode::Char('q') => Ask::Quit,
+            KeyCode::Char('c') if control => {
+                stop.ask();
+                continue;
+            }
+            KeyCode::Char('q') => {
+                stop.ask();
+                continue;
+            }
             KeyCode::Char('a') => Ask::Attack,
             KeyCode::Char('k') => Ask::KillNode,
             KeyCode::Char('c') => Ask::ToggleCdr,
@@ -159,9 +165,8 @@ fn read_keys(send: &mpsc::Sender<Ask>) {
             KeyCode::Char('r') => Ask::Rebuild,
             _ => continue,
         };
-        if send.blocking_send(ask).is_err() {
-            return;
-        }
+        // After the traffic nobody obeys any more; a key that finds no room is a key too many.
+        let _ = send.try_send(ask);
     }
 }
 
