@@ -46,6 +46,11 @@ fn every_topic_file_says_what_the_code_does() {
             assert!(!text.is_empty(), "{}", topic.name);
         }
         assert!(!file.producers.is_empty() && !file.consumers.is_empty(), "{}", topic.name);
+        let facts = schemas::facts(topic);
+        assert_eq!((facts.owner, facts.key), (file.owner.as_str(), file.key.as_str()));
+        assert_eq!(facts.producers, file.producers, "{}", topic.name);
+        assert_eq!(facts.consumers, file.consumers, "{}", topic.name);
+        assert_eq!(facts.event_types, file.event_types, "{}", topic.name);
     }
 }
 
@@ -75,6 +80,26 @@ fn every_folder_is_a_topic_with_a_type_and_a_json_reader() {
         assert_eq!((topic.name, read), (kind.topic.name, json));
         assert_eq!(by_name(topic.name), Some(topic));
     }
+}
+
+#[test]
+fn no_example_shows_a_number_once_it_is_masked() {
+    let whole = ["+14155550", "14155550123", "4969123451"];
+    let mut seen = 0;
+    for kind in kinds::all() {
+        for (name, json) in json_files(kind.topic.name, "examples") {
+            for event in json["events"].as_array().unwrap() {
+                let mut event = event.clone();
+                seen += usize::from(whole.iter().any(|number| event.to_string().contains(number)));
+                schemas::mask(&mut event);
+                let text = event.to_string();
+                for number in whole {
+                    assert!(!text.contains(number), "{}/{name} shows {number}: {text}", kind.topic.name);
+                }
+            }
+        }
+    }
+    assert!(seen > 10, "only {seen} examples had a number to mask");
 }
 
 #[test]

@@ -9,21 +9,24 @@ mod adapters;
 mod client;
 mod config;
 mod error;
+mod json;
 pub mod ledger;
 mod log;
 pub mod metrics;
+mod position;
 mod publisher;
 mod pump;
 mod record;
 
 pub use adapters::{
     embedded::{Damage, EmbeddedConfig, EmbeddedLog, EmbeddedStats, MAX_RECORD_BYTES},
-    kafka::{KafkaConfig, KafkaLog},
+    kafka::{KafkaConfig, KafkaLog, topic_settings},
 };
 pub use client::Client;
 pub use config::{Adapter, Config, Embedded, Kafka, open};
 pub use error::LogError;
 pub use log::{EventLog, Source};
+pub use position::{Position, PositionError};
 pub use publisher::{
     Abandoned, Filter, LossRange, MAX_EVENT_BYTES, Published, Publisher, PublisherConfig, PublisherStats, Reason,
     SHED_ORDER,

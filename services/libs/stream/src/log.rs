@@ -29,6 +29,10 @@ pub trait EventLog: Send + Sync + 'static {
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Source>, LogError>;
 
+    /// A reader without a group that begins each partition of one topic at the given offset, one per partition. What retention has
+    /// taken since is left out: the reader goes on with the first record that is there.
+    async fn read_from(&self, topic: &'static TopicSpec, offsets: &[i64]) -> Result<Box<dyn Source>, LogError>;
+
     /// One entry per partition.
     async fn bounds(&self, topic: &'static TopicSpec) -> Result<Vec<Bounds>, LogError>;
 

@@ -76,6 +76,7 @@ promises! {
     two_groups_do_not_know_each_other
     a_reader_without_a_group_reads_everything
     a_reader_from_the_end_sees_only_what_comes
+    a_reader_begins_at_the_offsets_that_it_names
     lag_is_the_distance_to_the_end
     bounds_and_commits_can_be_asked_for
     a_poll_that_is_dropped_loses_nothing
@@ -178,6 +179,23 @@ async fn a_reader_from_the_end_sees_only_what_comes(log: Arc<dyn EventLog>) {
     append(&log, vec![outgoing(&NARROW, "k", "after")]).await;
     let records = read(&mut source, 1).await;
     assert_eq!((records[0].offset, value(&records[0])), (1, "after"));
+}
+
+async fn a_reader_begins_at_the_offsets_that_it_names(log: Arc<dyn EventLog>) {
+    append(&log, (0..60).map(|n| outgoing(&WIDE, &n.to_string(), "v")).collect()).await;
+    let mut first = log.read_from(&WIDE, &[0; 12]).await.expect("a reader");
+    let mut offsets = vec![0; 12];
+    let head = read(&mut first, 25).await;
+    let mut seen: Vec<(i32, i64)> = head.iter().map(|r| (r.partition, r.offset)).collect();
+    for record in &head {
+        offsets[record.partition as usize] = record.offset + 1;
+    }
+    let mut second = log.read_from(&WIDE, &offsets).await.expect("a reader");
+    seen.extend(read(&mut second, 60 - head.len()).await.iter().map(|r| (r.partition, r.offset)));
+    let all = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!((all, seen.len()), (60, 60), "nothing twice, nothing left out");
 }
 
 async fn lag_is_the_distance_to_the_end(log: Arc<dyn EventLog>) {

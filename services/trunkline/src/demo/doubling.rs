@@ -40,6 +40,10 @@ impl EventLog for Doubling {
         self.inner.subscribe(subscription).await
     }
 
+    async fn read_from(&self, topic: &'static TopicSpec, offsets: &[i64]) -> Result<Box<dyn Source>, LogError> {
+        self.inner.read_from(topic, offsets).await
+    }
+
     async fn bounds(&self, topic: &'static TopicSpec) -> Result<Vec<Bounds>, LogError> {
         self.inner.bounds(topic).await
     }

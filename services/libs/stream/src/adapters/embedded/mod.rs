@@ -167,6 +167,26 @@ impl EmbeddedLog {
         self.writing.as_ref().map(|w| &*w.queue).ok_or(LogError::ReadOnly)
     }
 
+    fn source(
+        &self,
+        topics: &[(u16, &'static TopicSpec)],
+        cursor: Cursor,
+        member: Option<(String, u64)>,
+    ) -> Box<dyn Source> {
+        let mask = topics.iter().fold(0, |mask, (id, _)| mask | topic_bit(*id));
+        let waiter = Arc::new(Waiter { topics: mask, notify: Notify::new() });
+        self.shared.add_waiter(&waiter);
+        Box::new(EmbeddedSource {
+            shared: self.shared.clone(),
+            queue: self.writing.as_ref().map(|w| w.queue.clone()),
+            member,
+            waiter,
+            positions: cursor.wants().to_vec(),
+            reading: Reading::Idle(cursor),
+            paused: false,
+        })
+    }
+
     fn refresh(&self) -> Result<(), LogError> {
         if self.writing.is_some() {
             return Ok(());
@@ -233,18 +253,19 @@ impl EventLog for EmbeddedLog {
             }
         });
         drop(state);
-        let mask = topics.iter().fold(0, |mask, (id, _)| mask | topic_bit(*id));
-        let waiter = Arc::new(Waiter { topics: mask, notify: Notify::new() });
-        self.shared.add_waiter(&waiter);
-        Ok(Box::new(EmbeddedSource {
-            shared: self.shared.clone(),
-            queue: self.writing.as_ref().map(|w| w.queue.clone()),
-            member,
-            waiter,
-            positions: cursor.wants().to_vec(),
-            reading: Reading::Idle(cursor),
-            paused: false,
-        }))
+        Ok(self.source(&topics, cursor, member))
+    }
+
+    async fn read_from(&self, topic: &'static TopicSpec, offsets: &[i64]) -> Result<Box<dyn Source>, LogError> {
+        self.ensure_topics(&[topic]).await?;
+        let state = self.shared.state.read();
+        let topics = [(state.require_topic(topic.name)?, topic)];
+        let cursor = Cursor::new(&state, &topics, |part| {
+            let Some(bounds) = state.bounds(part.0, i32::from(part.1)) else { return 0 };
+            offsets.get(usize::from(part.1)).map_or(bounds.begin, |next| (*next).clamp(bounds.begin, bounds.end))
+        });
+        drop(state);
+        Ok(self.source(&topics, cursor, None))
     }
 
     async fn bounds(&self, topic: &'static TopicSpec) -> Result<Vec<Bounds>, LogError> {

@@ -13,6 +13,27 @@ use crate::{LogError, MAX_RECORD_BYTES};
 /// Copies of each partition, where there are enough brokers.
 const REPLICATION: usize = 3;
 
+/// How a topic is made on a cluster of so many brokers: copies of each partition, and its settings.
+pub fn topic_settings(spec: &TopicSpec, brokers: usize) -> (i32, Vec<(&'static str, String)>) {
+    let copies = REPLICATION.min(brokers.max(1));
+    let retention_ms = match spec.retention {
+        Retention::Days(days) => i64::from(days) * 24 * 3600 * 1000,
+        Retention::Forever => -1,
+    };
+    let mut settings = vec![
+        ("cleanup.policy", if spec.compacted { "compact" } else { "delete" }.to_owned()),
+        ("retention.ms", retention_ms.to_string()),
+        ("unclean.leader.election.enable", "false".to_owned()),
+    ];
+    if copies >= REPLICATION {
+        settings.push(("min.insync.replicas", "2".to_owned()));
+    }
+    if spec.name == "dead.letters" {
+        settings.push(("max.message.bytes", (MAX_RECORD_BYTES + (64 << 10)).to_string()));
+    }
+    (copies as i32, settings)
+}
+
 pub async fn ensure_topics(config: &KafkaConfig, topics: &[&'static TopicSpec]) -> Result<(), LogError> {
     let client_config = config.finish(config.base());
     let (found, brokers) = blocking(move || {
@@ -48,37 +69,20 @@ async fn create(
 ) -> Result<(), LogError> {
     let admin: AdminClient<DefaultClientContext> =
         config.finish(config.base()).create().map_err(|e| LogError::Config(format!("kafka admin: {e}")))?;
-    let copies = REPLICATION.min(brokers.max(1));
-    let max_bytes = (MAX_RECORD_BYTES + (64 << 10)).to_string();
-    let retentions: Vec<String> = missing
-        .iter()
-        .map(|(spec, _)| match spec.retention {
-            Retention::Days(days) => (i64::from(days) * 24 * 3600 * 1000).to_string(),
-            Retention::Forever => "-1".to_owned(),
-        })
-        .collect();
+    let settings: Vec<_> = missing.iter().map(|(spec, _)| topic_settings(spec, brokers)).collect();
     let new: Vec<NewTopic<'_>> = missing
         .iter()
-        .zip(&retentions)
-        .map(|((spec, name), retention)| {
-            let mut topic = NewTopic::new(name, spec.partitions, TopicReplication::Fixed(copies as i32))
-                .set("cleanup.policy", if spec.compacted { "compact" } else { "delete" })
-                .set("retention.ms", retention)
-                .set("unclean.leader.election.enable", "false");
-            if copies >= REPLICATION {
-                topic = topic.set("min.insync.replicas", "2");
-            }
-            if spec.name == "dead.letters" {
-                topic = topic.set("max.message.bytes", &max_bytes);
-            }
-            topic
+        .zip(&settings)
+        .map(|((spec, name), (copies, settings))| {
+            let topic = NewTopic::new(name, spec.partitions, TopicReplication::Fixed(*copies));
+            settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
         })
         .collect();
     let options = AdminOptions::new().operation_timeout(Some(ASK_TIMEOUT)).request_timeout(Some(ASK_TIMEOUT));
     let results = admin.create_topics(&new, &options).await.map_err(|e| failed("cannot create topics", &e))?;
     for result in results {
         match result {
-            Ok(topic) => tracing::info!(kafka.topic = topic, copies, "topic created"),
+            Ok(topic) => tracing::info!(kafka.topic = topic, brokers, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => {
                 return Err(LogError::Kafka {

@@ -19,6 +19,7 @@ use rdkafka::{
 };
 use schemas::TopicSpec;
 
+pub use self::admin::topic_settings;
 use self::{client::Quiet, producer::BatchProducer};
 use crate::{Bounds, EventLog, LogError, Outgoing, Source, Subscription};
 
@@ -96,6 +97,10 @@ impl EventLog for KafkaLog {
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Source>, LogError> {
         Ok(Box::new(source::subscribe(&self.config, subscription).await?))
+    }
+
+    async fn read_from(&self, topic: &'static TopicSpec, offsets: &[i64]) -> Result<Box<dyn Source>, LogError> {
+        Ok(Box::new(source::read_from(&self.config, topic, offsets)?))
     }
 
     async fn bounds(&self, topic: &'static TopicSpec) -> Result<Vec<Bounds>, LogError> {

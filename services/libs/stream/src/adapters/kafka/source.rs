@@ -27,20 +27,7 @@ pub struct KafkaSource {
 }
 
 pub async fn subscribe(config: &Arc<KafkaConfig>, subscription: Subscription) -> Result<KafkaSource, LogError> {
-    let group = subscription.group.as_deref().unwrap_or(NO_GROUP);
-    let consumer: StreamConsumer<Quiet> = config
-        .consumer(group)
-        .create_with_context(Quiet)
-        .map_err(|e| LogError::Config(format!("kafka consumer: {e}")))?;
-    let topics: HashMap<String, &'static TopicSpec> =
-        subscription.topics.iter().map(|spec| (config.topic(spec), *spec)).collect();
-    let source = KafkaSource {
-        config: config.clone(),
-        consumer: Some(Arc::new(consumer)),
-        topics: Arc::new(topics),
-        has_group: subscription.group.is_some(),
-        paused: false,
-    };
+    let source = open(config, subscription.group.as_deref(), &subscription.topics)?;
     if source.has_group && subscription.start == Start::Committed {
         let names: Vec<&str> = source.topics.keys().map(String::as_str).collect();
         source.consumer().subscribe(&names).map_err(|e| failed("cannot subscribe", &e))?;
@@ -61,6 +48,42 @@ pub async fn subscribe(config: &Arc<KafkaConfig>, subscription: Subscription) ->
     })
     .await?;
     Ok(source)
+}
+
+/// All partitions of one topic by hand, at these offsets. Asks the broker nothing: an offset that retention has taken is moved to the
+/// first one that is there (`auto.offset.reset`).
+pub fn read_from(
+    config: &Arc<KafkaConfig>,
+    topic: &'static TopicSpec,
+    offsets: &[i64],
+) -> Result<KafkaSource, LogError> {
+    let source = open(config, None, &[topic])?;
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in (0..topic.partitions).zip(offsets) {
+        list.add_partition_offset(&config.topic(topic), partition, Offset::Offset(*offset))
+            .map_err(|e| failed("cannot begin there", &e))?;
+    }
+    source.consumer().assign(&list).map_err(|e| failed("cannot take the partitions", &e))?;
+    Ok(source)
+}
+
+fn open(
+    config: &Arc<KafkaConfig>,
+    group: Option<&str>,
+    topics: &[&'static TopicSpec],
+) -> Result<KafkaSource, LogError> {
+    let consumer: StreamConsumer<Quiet> = config
+        .consumer(group.unwrap_or(NO_GROUP))
+        .create_with_context(Quiet)
+        .map_err(|e| LogError::Config(format!("kafka consumer: {e}")))?;
+    let topics: HashMap<String, &'static TopicSpec> = topics.iter().map(|spec| (config.topic(spec), *spec)).collect();
+    Ok(KafkaSource {
+        config: config.clone(),
+        consumer: Some(Arc::new(consumer)),
+        topics: Arc::new(topics),
+        has_group: group.is_some(),
+        paused: false,
+    })
 }
 
 impl Drop for KafkaSource {
