@@ -22,6 +22,8 @@ use crate::core::change::Rules;
 use crate::metrics::Metrics;
 
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+/// Requests that may read a topic at the same time.
+const READERS: usize = 8;
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// What the demo needs to know of a running api.
@@ -46,6 +48,7 @@ pub async fn run(config: Config, kit: Service, stream: Client) -> anyhow::Result
         metrics,
         live: watch::channel(Arc::from("{}")).0,
         live_slots: Arc::new(Semaphore::new(config.max_live_clients)),
+        readers: Arc::new(Semaphore::new(READERS)),
         shutdown: kit.life.shutdown_token(),
     });
 

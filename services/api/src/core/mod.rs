@@ -9,3 +9,4 @@ pub mod change;
 pub mod ladder;
 pub mod mask;
 pub mod nodes;
+pub mod registry;

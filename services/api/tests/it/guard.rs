@@ -6,7 +6,11 @@ use crate::http::{get, send};
 
 /// A path with something in each variable part.
 fn concrete(path: &str) -> String {
-    path.replace("{author}", "fraud").replace("{id}", "01900000-0000-7000-8000-0000000000aa")
+    path.replace("{author}", "fraud")
+        .replace("{id}", "01900000-0000-7000-8000-0000000000aa")
+        .replace("{topic}", "sip.transactions")
+        .replace("{subject}", "sip.transactions-value")
+        .replace("{version}", "latest")
 }
 
 const BODY: &str = r#"{"scope":{"trunk":"a"},"duration_s":60,"reason":"r","weight":0.5}"#;

@@ -9,3 +9,4 @@ mod guard;
 mod harness;
 mod http;
 mod live;
+mod topics;

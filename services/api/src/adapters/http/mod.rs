@@ -4,6 +4,8 @@ mod calls;
 mod control;
 mod live;
 mod page;
+mod records;
+mod registry;
 mod request;
 mod routes;
 mod views;
@@ -38,6 +40,8 @@ pub struct Shared {
     pub live: watch::Sender<Arc<str>>,
     /// One permit per watching page.
     pub live_slots: Arc<Semaphore>,
+    /// One permit per reader of a topic: each holds a block of the log in memory, on Kafka a consumer.
+    pub readers: Arc<Semaphore>,
     pub shutdown: CancellationToken,
 }
 

@@ -12,7 +12,7 @@ use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 
-use super::{App, calls, control, live, page, views};
+use super::{App, calls, control, live, page, records, registry, views};
 use crate::error::Error;
 use crate::metrics::RouteLabel;
 
@@ -49,6 +49,14 @@ pub const ROUTES: &[Route] = &[
     read("/v1/blocks", || get(views::blocks)),
     read("/v1/alerts", || get(views::alerts)),
     read("/v1/audit", || get(views::audit)),
+    read("/topics/{topic}/records", || get(records::list)),
+    read("/registry/subjects", || get(registry::subjects)),
+    read("/registry/subjects/{subject}/versions", || get(registry::versions)),
+    read("/registry/subjects/{subject}/versions/{version}", || get(registry::version)),
+    read("/registry/schemas/ids/{id}", || get(registry::by_id)),
+    read("/registry/config", || get(registry::config)),
+    read("/registry/config/{subject}", || get(registry::subject_config)),
+    read("/registry/mode", || get(registry::mode)),
     write("/v1/blocks", || post(control::block)),
     write("/v1/blocks/{author}/{id}/lift", || post(control::lift)),
     write("/v1/nodes/{id}/weight", || post(control::weight)),
