@@ -1,6 +1,5 @@
 //! The demo's loop: calls flow, events are staged, keys are obeyed, one line always stands.
 
-use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use kit::{Lifecycle, TaskOptions};
 use serde_json::json;
-use sim::carrier::{Attack, AttackHandle, Progress};
+use sim::carrier::{AttackHandle, Progress};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -18,24 +17,19 @@ use crate::cli::{DemoArgs, Sabotage};
 use crate::demo::doubling::Doubling;
 use crate::demo::finish;
 use crate::demo::script::{Cue, Script};
-use crate::demo::staged::{AttackReport, FailureReport, FailureWatch, attack_is_over};
-use crate::demo::status::{Figures, Rate, span};
+use crate::demo::staged::FailureWatch;
+use crate::demo::status::{Figures, Rate};
 use crate::demo::terminal::{Ask, Terminal};
-use crate::demo::world::{ATTACKER, COMPROMISED, NODES, VISITOR, World};
+use crate::demo::world::{NODES, VISITOR, World};
 use crate::demo::{Folder, Places, sabotage};
 use crate::platform::{self, Base, CdrSlot, Platform};
 use crate::records::{Counts, Records};
-use crate::replay::{self, Rebuilt};
+use crate::replay::Rebuilt;
 
 const TICK: Duration = Duration::from_millis(100);
 const COUNT_EVERY: Duration = Duration::from_millis(500);
 /// A record may take this long after the end of its call before the line calls it missing.
 const GRACE: Duration = Duration::from_secs(2);
-/// A dead node comes back after this in a demo without an end, so that `k` can be pressed again.
-const NODE_BACK_AFTER: Duration = Duration::from_secs(30);
-const ATTACK_RATE: f64 = 40.0;
-const ATTACK_CALLS: u64 = 160;
-
 pub struct Show {
     pub args: DemoArgs,
     pub world: World,
@@ -45,23 +39,23 @@ pub struct Show {
     pub folder: std::path::PathBuf,
     pub cdr: CdrSlot,
     pub stop: Stop,
-    doubling: Arc<AtomicBool>,
-    records: Option<Records>,
-    started: Instant,
-    rate: Rate,
-    counts: Counts,
-    counted: Option<Instant>,
+    pub(super) doubling: Arc<AtomicBool>,
+    pub(super) records: Option<Records>,
+    pub(super) started: Instant,
+    pub(super) rate: Rate,
+    pub(super) counts: Counts,
+    pub(super) counted: Option<Instant>,
     /// Closed calls at earlier looks, to know how many must be recorded by now.
-    closed: std::collections::VecDeque<(Instant, u64)>,
-    attack: Option<AttackHandle>,
-    attack_told: bool,
-    attacks: u64,
+    pub(super) closed: std::collections::VecDeque<(Instant, u64)>,
+    pub(super) attack: Option<AttackHandle>,
+    pub(super) attack_told: bool,
+    pub(super) attacks: u64,
     pub failure: Option<FailureWatch>,
-    failed_at: Option<Instant>,
-    failure_told: bool,
-    rebuilds: u32,
-    rebuilding: Option<oneshot::Receiver<anyhow::Result<Rebuilt>>>,
-    life: Lifecycle,
+    pub(super) failed_at: Option<Instant>,
+    pub(super) failure_told: bool,
+    pub(super) rebuilds: u32,
+    pub(super) rebuilding: Option<oneshot::Receiver<anyhow::Result<Rebuilt>>>,
+    pub(super) life: Lifecycle,
 }
 
 pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow::Result<ExitCode> {
@@ -302,117 +296,6 @@ impl Show {
         Ok(())
     }
 
-    async fn stage_attack(&mut self) -> anyhow::Result<()> {
-        if self.attack.as_ref().is_some_and(|a| !a.is_finished()) {
-            return Ok(());
-        }
-        self.attacks += 1;
-        let text = format!(
-            "attack: the password of trunk `{COMPROMISED}` leaked; {ATTACK_RATE} INVITEs/s to premium numbers by {}",
-            domain::mask_number(ATTACKER)
-        );
-        self.terminal.say("attack", &text, json!({ "calls": ATTACK_CALLS, "rate": ATTACK_RATE }));
-        // Each burst is by another leaked number, or the first one's block would end it before it began.
-        let caller = format!("{ATTACKER}{}", self.attacks);
-        let attack = Attack::new(self.args.seed.wrapping_add(self.attacks), caller, ATTACK_RATE, ATTACK_CALLS);
-        let carrier = self.world.compromised.clone();
-        self.attack = Some(self.places_world.start(move || async move { Ok(attack.start(carrier)) }).await?);
-        self.attack_told = false;
-        Ok(())
-    }
-
-    async fn stage_failure(&mut self) {
-        let alive: Vec<_> = self.world.nodes.iter().filter(|n| n.is_alive()).collect();
-        // The last node stays: a demo without any node shows nothing.
-        let Some(node) = (alive.len() > 1).then(|| Arc::clone(alive[0])) else { return };
-        let view = self.node_view(&node.id());
-        let calls = node.stats().channels;
-        node.kill().await;
-        let attempts = view.map_or(0, |v| v.attempts);
-        self.failure = Some(FailureWatch::new(&node.id(), calls, attempts, Instant::now()));
-        self.failed_at = Some(Instant::now());
-        self.failure_told = false;
-        let text = format!("node {} was killed with {calls} channels on it", node.id());
-        self.terminal.say("node_failure", &text, json!({ "node": node.id(), "channels": calls }));
-    }
-
-    fn node_view(&self, id: &str) -> Option<edge::NodeView> {
-        self.platform.edge.snapshot().nodes.into_iter().find(|n| n.id == id)
-    }
-
-    /// Begins a rebuild beside the running calls; `look` tells what came out.
-    fn begin_rebuild(&mut self) {
-        let Some(live) = self.cdr.path() else {
-            self.terminal.say("rebuild", "the call records are stopped: press c first", json!({}));
-            return;
-        };
-        if self.rebuilding.is_some() {
-            return;
-        }
-        self.terminal.say(
-            "rebuild_begins",
-            "rebuild: every record again, from the topics into an empty file",
-            json!({}),
-        );
-        let (done, result) = oneshot::channel();
-        let again = self.again(live);
-        self.life.spawn("demo.rebuild", TaskOptions::default(), move |_| async move {
-            // Nobody waits for it any more when the demo ends first.
-            let _ = done.send(again.await);
-            Ok(())
-        });
-        self.rebuilding = Some(result);
-    }
-
-    /// Rebuilds and waits for it.
-    pub async fn rebuild(&mut self) -> anyhow::Result<Rebuilt> {
-        let live = self.cdr.path().context("a rebuild needs the call records")?;
-        let rebuilt = self.again(live).await?;
-        self.tell_rebuild(&rebuilt);
-        Ok(rebuilt)
-    }
-
-    /// Copies the live call log, rebuilds it from the topics, compares.
-    fn again(&mut self, live: std::path::PathBuf) -> impl Future<Output = anyhow::Result<Rebuilt>> + Send + use<> {
-        self.rebuilds += 1;
-        let folder = self.folder.join(format!("rebuild-{}", self.rebuilds));
-        let log = Arc::clone(&self.platform.base.log);
-        let place = self.platform.downstream.clone();
-        let work = move || async move {
-            let rebuilt = replay::compare(log, &live, &folder, |_| {}).await?;
-            // Both files are large and say the same; different ones are kept to be looked at.
-            if rebuilt.equal() {
-                std::fs::remove_dir_all(&folder)?;
-            }
-            Ok(rebuilt)
-        };
-        async move { place.start(work).await }
-    }
-
-    fn tell_rebuild(&mut self, rebuilt: &Rebuilt) {
-        let text = format!(
-            "rebuild: {} calls from {} records of the topics in {}\n  live     {}\n  rebuilt  {}  {}",
-            rebuilt.calls,
-            rebuilt.records,
-            span(rebuilt.took),
-            rebuilt.live,
-            rebuilt.again,
-            if rebuilt.equal() { "equal" } else { "DIFFERENT" },
-        );
-        let fields =
-            json!({ "live": rebuilt.live, "rebuilt": rebuilt.again, "equal": rebuilt.equal(), "calls": rebuilt.calls });
-        self.terminal.say("rebuild", &text, fields);
-    }
-
-    fn watch_rebuild(&mut self) {
-        let Some(result) = self.rebuilding.as_mut().and_then(|waiting| waiting.try_recv().ok()) else { return };
-        self.rebuilding = None;
-        match result {
-            Ok(rebuilt) => self.tell_rebuild(&rebuilt),
-            Err(error) => self.terminal.say("rebuild", &format!("rebuild failed: {error:#}"), json!({})),
-        }
-    }
-
     /// One look at everything: the standing line, and what became of the staged events.
     pub async fn look(&mut self) -> anyhow::Result<Figures> {
         self.count().await?;
@@ -453,60 +336,6 @@ impl Show {
             self.counts = records.counts(VISITOR).await?;
         }
         Ok(())
-    }
-
-    fn watch_attack(&mut self) {
-        let over = self.attack.as_ref().is_some_and(AttackHandle::is_finished) && attack_is_over(&self.world.ledger);
-        if over && !self.attack_told {
-            self.attack_told = true;
-            let report = self.attack_report();
-            let fields = serde_json::to_value(&report).unwrap_or_default();
-            self.terminal.say("attack_over", &report.sentence(), fields);
-        }
-    }
-
-    pub fn attack_report(&self) -> AttackReport {
-        if self.attacks == 0 {
-            return AttackReport::default();
-        }
-        AttackReport::of(&self.world.ledger.snapshot(), &self.platform.fraud.latest())
-    }
-
-    async fn watch_failure(&mut self) {
-        let Some(node) = self.failure.as_ref().map(|w| w.node().to_owned()) else { return };
-        if self.world.nodes.iter().any(|n| n.id() == node && n.is_alive()) {
-            return;
-        }
-        let view = self.node_view(&node);
-        if let (Some(watch), Some(view)) = (&mut self.failure, view) {
-            watch.look(&view);
-        }
-        let since = self.failed_at.map_or(Duration::ZERO, |at| at.elapsed());
-        if since >= Duration::from_secs(6) && !self.failure_told {
-            self.tell_failure();
-        }
-        if self.args.calls.is_none() && since >= NODE_BACK_AFTER {
-            let Some(dead) = self.world.nodes.iter().find(|n| n.id() == node).cloned() else { return };
-            let back = self.places_world.start(move || async move { Ok(dead.restart().await?) }).await;
-            let text = match back {
-                Ok(()) => format!("node {node} is back with a new Core-UUID and takes calls slowly at first"),
-                Err(error) => format!("node {node} could not come back: {error:#}"),
-            };
-            self.terminal.say("node_back", &text, json!({ "node": node }));
-            self.failed_at = None;
-        }
-    }
-
-    pub fn tell_failure(&mut self) {
-        if let Some(watch) = self.failure.as_ref().filter(|_| !self.failure_told) {
-            self.failure_told = true;
-            let (text, fields) = (watch.sentence(), serde_json::to_value(watch.report()).unwrap_or_default());
-            self.terminal.say("node_failure_over", &text, fields);
-        }
-    }
-
-    pub fn failure_report(&self) -> FailureReport {
-        self.failure.as_ref().map(|w| w.report().clone()).unwrap_or_default()
     }
 
     pub fn records_closed(&mut self) {

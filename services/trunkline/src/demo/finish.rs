@@ -137,7 +137,9 @@ async fn draw_one(show: &mut Show, snapshot: &Snapshot) {
 fn say(show: &mut Show, verdict: &Verdict, rebuilt: &Rebuilt) -> bool {
     let attack = show.attack_report();
     let failure = show.failure_report();
-    let staged_well = (!attack.staged || attack.blocked) && (!failure.staged || failure.relieved);
+    // A person may undo a block or kill nodes one after another: only a scripted run is judged by what was staged.
+    let scripted = show.args.calls.is_some();
+    let staged_well = !scripted || ((!attack.staged || attack.blocked) && (!failure.staged || failure.relieved));
     let good = verdict.is_clean() && verdict.calls == verdict.records && rebuilt.equal() && staged_well;
     let mut text = format!(
         "the oracle: {} calls ({} answered, {} failed), {} records; missing {}, doubled {}, phantom {}, untrue {}, legs missing {} \

@@ -5,7 +5,8 @@
 //! | `script` | when what is staged |
 //! | `world` | simulated nodes and carriers, and the settings under which the services meet them |
 //! | `conductor` | the loop: traffic, staged events, keys, the standing line |
-//! | `staged` | what was seen and done about an attack and a dead node |
+//! | `stage`, `staged` | staging an attack and a dead node; what was seen and done about them |
+//! | `rebuild` | all records again, beside the running calls |
 //! | `finish` | quiesce, rebuild, judge, the last word |
 //! | `sabotage`, `doubling` | spoiling calls on purpose; delivering everything twice |
 //! | `terminal`, `status` | where and how it speaks |
@@ -13,8 +14,10 @@
 mod conductor;
 mod doubling;
 mod finish;
+mod rebuild;
 mod sabotage;
 mod script;
+mod stage;
 mod staged;
 mod status;
 mod terminal;

@@ -26,10 +26,10 @@ pub struct AttackReport {
 }
 
 impl AttackReport {
-    /// Built from the ledger (what the attacker saw) and the fraud service (what it did).
+    /// Built from the ledger (what the attacker saw) and the fraud service (what it did) for the burst of one caller.
     #[must_use]
-    pub fn of(snapshot: &Snapshot, fraud: &fraud::Latest) -> AttackReport {
-        let mut calls: Vec<_> = snapshot.calls.iter().filter(|c| c.attack).collect();
+    pub fn of(snapshot: &Snapshot, caller: &str, fraud: &fraud::Latest) -> AttackReport {
+        let mut calls: Vec<_> = snapshot.calls.iter().filter(|c| c.attack && c.from == caller).collect();
         calls.sort_by_key(|c| c.invite.mono_us);
         let Some(first) = calls.first() else { return AttackReport::default() };
         let begin = first.invite.wall_us;
@@ -68,7 +68,7 @@ impl AttackReport {
             ms(self.trigger_to_refusal_ms),
             self.passed,
             self.refused,
-            if self.blocked { "" } else { " — NOT BLOCKED" },
+            if self.blocked { "" } else { " — the block does not hold (any more)" },
         )
     }
 }
