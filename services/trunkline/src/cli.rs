@@ -54,6 +54,77 @@ pub enum Command {
     /// One call as a ladder: who said what to whom, and when
     #[command(after_help = "Example: trunkline call 019ab3c4-d5e6-7f80-9a1b-2c3d4e5f6071")]
     Call(CallArgs),
+    /// The topics: what they are, what stands in them, how they are made
+    #[command(after_help = "Example: trunkline topics tail sip.transactions --follow")]
+    Topics(TopicsArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TopicsArgs {
+    #[command(subcommand)]
+    pub command: TopicsCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum TopicsCommand {
+    /// Every topic with its key, partitions, how long records are kept, and how many there are
+    #[command(after_help = "Example: trunkline topics list")]
+    List(ConfigArgs),
+    /// The fields of a topic with their units, how to order its records and how to recognise copies
+    #[command(after_help = "Example: trunkline topics describe sip.transactions")]
+    Describe(DescribeArgs),
+    /// The events of a topic, decoded, a line each
+    #[command(
+        after_help = "Without --from and --call: the newest 20. Example: trunkline topics tail channel.events --call \
+            019ab3c4-d5e6-7f80-9a1b-2c3d4e5f6071 --follow"
+    )]
+    Tail(TailArgs),
+    /// Make the topics that are missing, or print the commands that make them
+    #[command(after_help = "Example: trunkline topics create --print --brokers 3")]
+    Create(CreateArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DescribeArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Name of the topic
+    pub topic: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TailArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Name of the topic
+    pub topic: String,
+    /// Only the events of this call
+    #[arg(long, value_name = "ID")]
+    pub call: Option<String>,
+    /// Go on as events come, until stopped
+    #[arg(long)]
+    pub follow: bool,
+    /// Where to begin: beginning, end, or partition:offset pairs as in 0:12,2:7
+    #[arg(long, value_name = "FROM")]
+    pub from: Option<stream::Position>,
+    /// One JSON object per line, as the api gives it
+    #[arg(long)]
+    pub json: bool,
+    /// Show phone numbers whole
+    #[arg(long)]
+    pub numbers: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CreateArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Print kafka-topics.sh commands for a cluster that we may not change, and stop
+    #[arg(long)]
+    pub print: bool,
+    /// Brokers of that cluster; they decide how many copies there can be
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub brokers: u16,
 }
 
 #[derive(Debug, Clone, Args)]

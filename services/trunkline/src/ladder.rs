@@ -75,7 +75,7 @@ impl Story {
         for r in &self.reconciled {
             steps.push(step(r.decided_us, "edge", "edge", format!("reconciled: {}", r.event_type)));
         }
-        steps.sort_by(|a, b| a.at_us.cmp(&b.at_us));
+        steps.sort_by_key(|step| step.at_us);
         steps
     }
 }

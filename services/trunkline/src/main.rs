@@ -12,6 +12,7 @@ mod service;
 mod settings;
 mod standalone;
 mod story;
+mod topics;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Call(args) => story::run(&args),
+        Command::Topics(args) => topics::run(&args.command),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("trunkline: {error:#}");
