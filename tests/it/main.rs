@@ -5,3 +5,4 @@ mod benchmarks;
 mod demo;
 mod refusals;
 mod standalone;
+mod subscriber;

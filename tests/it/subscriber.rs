@@ -1,0 +1,73 @@
+//! A stranger subscribes: the example script, in Python's standard library alone, reads the calls of a running demo.
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tests::{line_with, spawn};
+
+const CALLS: usize = 5;
+
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Everything that the script prints of a topic as it is now.
+fn subscribe(api: &str, topic: &str, call: Option<&str>) -> Vec<Value> {
+    let script = tests::root().join("infra/examples/subscribe.py");
+    let out = Command::new("python3").arg(script).args([api, topic]).args(call).arg("--once").output();
+    let out = out.expect("python3 starts");
+    assert!(out.status.success(), "{topic}: {}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+fn types(records: &[Value]) -> BTreeMap<&str, Vec<&str>> {
+    let mut calls: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for record in records {
+        let call = record["event"]["call_root_id"].as_str().expect("a call id");
+        calls.entry(call).or_default().push(record["event"]["event_type"].as_str().expect("a type"));
+    }
+    calls
+}
+
+#[test]
+fn the_example_subscriber_sees_every_call_of_a_demo_from_its_attempt_to_its_end() {
+    if Command::new("python3").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: the example subscriber (python3 is not installed)");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let args = ["demo", "--calls", "5", "--rate", "5", "--hold", "0.5"];
+    let mut demo = Ends(spawn(folder.path(), &args).expect("started"));
+    let mut out = BufReader::new(demo.0.stdout.take().expect("stdout"));
+    let page = line_with(&mut out, |line| line.contains("http://")).expect("the demo says where its page is");
+    let at = page.find("http://").expect("just found");
+    let api = page[at..].split_whitespace().next().expect("an address").trim_end_matches('/').to_owned();
+
+    let over = |kinds: &Vec<&str>| kinds.iter().any(|k| ["final", "ended", "lost", "refused"].contains(k));
+    let started = Instant::now();
+    let records = loop {
+        let records = subscribe(&api, "sip.transactions", None);
+        let calls = types(&records);
+        if calls.len() >= CALLS && calls.values().all(over) {
+            break records;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "waited for {CALLS} finished calls: {calls:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    for (call, kinds) in types(&records) {
+        assert!(["attempt", "refused"].contains(&kinds[0]), "{call} does not begin with its attempt: {kinds:?}");
+        let alone = subscribe(&api, "sip.transactions", Some(call));
+        assert_eq!(types(&alone), BTreeMap::from([(call, kinds)]), "one call alone has the same events");
+    }
+    assert!(!subscribe(&api, "channel.events", None).is_empty(), "the switches' side of the calls");
+    assert!(records.iter().any(|record| record.to_string().contains('•')), "numbers are masked");
+}
