@@ -1,4 +1,4 @@
-//! The one binary: picks the allocator, reads the command line, and turns the outcome into an exit code.
+//! The one binary: reads the command line, and turns the outcome into an exit code.
 
 mod check;
 mod cli;
@@ -19,9 +19,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
