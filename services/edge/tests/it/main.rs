@@ -14,5 +14,3 @@ mod storm;
 mod text;
 mod world;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
