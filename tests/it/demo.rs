@@ -20,7 +20,7 @@ fn number(json: &Value, key: &str) -> u64 {
 
 #[test]
 fn ten_calls_give_ten_records() {
-    let (said, json) = demo(&["--calls", "10", "--rate", "10"]);
+    let (said, json) = demo(&["--calls", "10", "--rate", "10", "--hold", "1"]);
     assert!(said.status.success(), "{json}\n{}", said.err);
     assert_eq!(number(&json, "calls"), 10);
     assert_eq!(number(&json, "records"), 10);
@@ -31,7 +31,7 @@ fn ten_calls_give_ten_records() {
 
 #[test]
 fn an_attack_is_blocked_a_dead_node_relieved_and_the_books_balance() {
-    let (said, json) = demo(&["--calls", "480", "--rate", "30", "--seed", "7"]);
+    let (said, json) = demo(&["--calls", "480", "--rate", "30", "--seed", "7", "--hold", "2"]);
     assert!(said.status.success(), "{json}\n{}", said.err);
     assert!(number(&json, "calls") > 480, "the attack's calls count: {json}");
     assert_eq!(number(&json, "records"), number(&json, "calls"), "{json}");
@@ -44,7 +44,7 @@ fn an_attack_is_blocked_a_dead_node_relieved_and_the_books_balance() {
 
 #[test]
 fn a_call_that_loses_its_events_is_missed() {
-    let (said, json) = demo(&["--calls", "40", "--rate", "20", "--sabotage", "drop"]);
+    let (said, json) = demo(&["--calls", "40", "--rate", "20", "--hold", "1", "--sabotage", "drop"]);
     assert_eq!(said.status.code(), Some(1), "{json}");
     assert!(number(&json, "missing") >= 1, "{json}");
     assert_eq!((number(&json, "doubled"), number(&json, "phantom")), (0, 0), "{json}");
@@ -52,7 +52,7 @@ fn a_call_that_loses_its_events_is_missed() {
 
 #[test]
 fn a_call_that_never_was_is_found() {
-    let (said, json) = demo(&["--calls", "40", "--rate", "20", "--sabotage", "phantom"]);
+    let (said, json) = demo(&["--calls", "40", "--rate", "20", "--hold", "1", "--sabotage", "phantom"]);
     assert_eq!(said.status.code(), Some(1), "{json}");
     assert!(number(&json, "phantom") >= 1, "{json}");
     assert_eq!((number(&json, "missing"), number(&json, "doubled")), (0, 0), "{json}");
@@ -60,7 +60,7 @@ fn a_call_that_never_was_is_found() {
 
 #[test]
 fn a_second_record_of_a_call_is_found() {
-    let (said, json) = demo(&["--calls", "40", "--rate", "20", "--sabotage", "double"]);
+    let (said, json) = demo(&["--calls", "40", "--rate", "20", "--hold", "1", "--sabotage", "double"]);
     assert_eq!(said.status.code(), Some(1), "{json}");
     assert!(number(&json, "doubled") >= 1, "{json}");
     assert_eq!((number(&json, "missing"), number(&json, "phantom")), (0, 0), "{json}");
@@ -74,7 +74,8 @@ fn two_demos_at_once_do_not_meet() {
             let path = folder.path().to_path_buf();
             std::thread::spawn(move || {
                 let seed = seed.to_string();
-                let args = ["demo", "--exit", "--json", "--calls", "20", "--rate", "10", "--seed", &seed];
+                let args =
+                    ["demo", "--exit", "--json", "--calls", "20", "--rate", "10", "--hold", "1", "--seed", &seed];
                 run(&path, &args, Duration::from_secs(120))
             })
         })

@@ -13,4 +13,3 @@ mod sockets;
 mod storm;
 mod text;
 mod world;
-
