@@ -156,6 +156,18 @@ fn legs_are_missed_doubled_and_compared() {
 }
 
 #[test]
+fn a_leg_on_which_the_edge_gave_up_is_not_compared_with_what_the_carrier_said_afterwards() {
+    let (mut snapshot, rows, mut legs) = books(6);
+    for (index, (carrier, record)) in [(487, 408), (486, 408), (487, 404)].into_iter().enumerate() {
+        snapshot.legs[index].final_code = Some(carrier);
+        legs[index].final_code = Some(record);
+    }
+    let verdict = judge(&snapshot, &rows, &legs, &Rules::default());
+    let untrue: Vec<&str> = verdict.wrong.iter().map(|wrong| wrong.sip_call_id.as_str()).collect();
+    assert_eq!(untrue, ["b-1", "b-2"]);
+}
+
+#[test]
 fn counts_are_complete_when_examples_are_capped() {
     let (snapshot, _, legs) = books(50);
     let verdict = judge(&snapshot, &[], &legs, &Rules { examples: 3, ..Rules::default() });
