@@ -106,17 +106,14 @@ impl FailureWatch {
         FailureWatch { report, died, attempts_at_death: attempts, last_attempts: attempts }
     }
 
-    /// Looks at the edge's view of the node. Gives true once something new became known that people want to hear.
-    pub fn look(&mut self, view: &edge::NodeView) -> bool {
+    /// Takes in the edge's view of the node.
+    pub fn look(&mut self, view: &edge::NodeView) {
         let since = u64::try_from(self.died.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut news = false;
         if self.report.down_ms.is_none() && view.state == "down" {
             self.report.down_ms = Some(since);
-            news = true;
         }
         if self.report.weight_zero_ms.is_none() && view.factor <= 0.0 {
             self.report.weight_zero_ms = Some(since);
-            news = true;
         }
         if view.attempts > self.last_attempts {
             self.last_attempts = view.attempts;
@@ -125,7 +122,6 @@ impl FailureWatch {
         self.report.invites_after_death = self.last_attempts - self.attempts_at_death;
         self.report.relieved = (self.report.down_ms.is_some() || self.report.weight_zero_ms.is_some())
             && self.report.last_invite_ms.is_none_or(|last| last <= 3_000);
-        news
     }
 
     #[must_use]
