@@ -175,7 +175,7 @@ fn publish(runtime: &tokio::runtime::Runtime, log: &Arc<EmbeddedLog>, bursts: us
     const BURST: usize = 4000;
     let file: Value = serde_json::from_str(FIXTURE)?;
     let event: SipTransaction = serde_json::from_value(file["events"][0].clone()).context("no SipTransaction")?;
-    let publisher = Publisher::start(log.clone(), PublisherConfig::new("load/1", 1, Arc::new(CLOCK)));
+    let publisher = Publisher::start(log.clone(), PublisherConfig::new("load/1", 1, Arc::new(CLOCK)))?;
     let mut encoder = Encoder::<SipTransaction>::new();
     let (mut published, mut encoded) = (Vec::new(), Vec::new());
     for _ in 0..bursts {

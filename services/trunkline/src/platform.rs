@@ -46,7 +46,7 @@ impl Base {
                 filter: self.filter.clone(),
                 ..PublisherConfig::new(service.instance.producer(), service.instance.epoch, Arc::clone(&service.clock))
             },
-        );
+        )?;
         self.publishers.lock().push(publisher.clone());
         Ok((service, Client { log: Arc::clone(&self.log), publisher }))
     }

@@ -81,7 +81,7 @@ async fn minutes_are_counted_and_stay_when_everything_comes_twice_and_after_a_re
     let log: Arc<dyn EventLog> = EmbeddedLog::open(EmbeddedConfig::new(dir.path().join("log"))).unwrap();
     let host = host(dir.path());
     let clock: Arc<dyn Clock> = host.clock.clone();
-    let publisher = Publisher::start(log.clone(), PublisherConfig::new("edge/test", 1, clock.clone()));
+    let publisher = Publisher::start(log.clone(), PublisherConfig::new("edge/test", 1, clock.clone())).unwrap();
     let start = async || {
         let kit = Service::open("analytics", &host).unwrap();
         let life = kit.life.clone();

@@ -49,7 +49,7 @@ pub async fn start_after(before: impl FnOnce(&Publisher), change: impl FnOnce(&m
     log.ensure_topics(schemas::all_topics()).await.unwrap();
     let shared: Arc<dyn EventLog> = log.clone();
     let producer = PublisherConfig::new(service.instance.producer(), service.instance.epoch, Arc::new(SystemClock));
-    let publisher = Publisher::start(Arc::clone(&shared), producer);
+    let publisher = Publisher::start(Arc::clone(&shared), producer).unwrap();
     before(&publisher);
     publisher.flush(LONG).await.unwrap();
     let running = api::run(config, service, Client { log: shared, publisher: publisher.clone() }).await.unwrap();

@@ -45,7 +45,7 @@ impl Lab {
         };
         let service = kit::Service::open("capacity", &host).unwrap();
         let publisher = |name: &str, epoch| {
-            Publisher::start(Arc::clone(&log), PublisherConfig::new(name, epoch, Arc::new(SystemClock)))
+            Publisher::start(Arc::clone(&log), PublisherConfig::new(name, epoch, Arc::new(SystemClock))).unwrap()
         };
         let earlier = publisher("capacity/earlier", 1);
         for weight in leftovers {

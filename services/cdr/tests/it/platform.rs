@@ -57,7 +57,7 @@ impl Platform {
 
     pub fn publisher(&self, name: &str) -> Publisher {
         let log: Arc<dyn EventLog> = self.log.clone();
-        Publisher::start(log, PublisherConfig::new(name, 1, self.clock()))
+        Publisher::start(log, PublisherConfig::new(name, 1, self.clock())).unwrap()
     }
 
     pub fn path(&self) -> PathBuf {

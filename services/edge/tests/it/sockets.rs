@@ -49,8 +49,9 @@ impl Lab {
         };
         let service = kit::Service::open("edge", &host).unwrap();
         let producer = PublisherConfig::new(service.instance.producer(), service.instance.epoch, Arc::new(SystemClock));
-        let publisher = Publisher::start(Arc::clone(&log), producer);
-        let operator = Publisher::start(Arc::clone(&log), PublisherConfig::new("api/test", 1, Arc::new(SystemClock)));
+        let publisher = Publisher::start(Arc::clone(&log), producer).unwrap();
+        let operator =
+            Publisher::start(Arc::clone(&log), PublisherConfig::new("api/test", 1, Arc::new(SystemClock))).unwrap();
 
         let ledger = Ledger::new();
         let caller = Carrier::start(CarrierConfig::new("north", loopback(), loopback(), 1, ledger.clone())).unwrap();

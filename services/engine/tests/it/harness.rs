@@ -74,7 +74,8 @@ impl Engine {
             .expect("a source");
         let log: Arc<dyn EventLog> = log;
         let publisher =
-            Publisher::start(log.clone(), PublisherConfig::new("engine/test", service.instance.epoch, clock));
+            Publisher::start(log.clone(), PublisherConfig::new("engine/test", service.instance.epoch, clock))
+                .expect("a publisher");
         let running = engine::run(config, service, Client { log, publisher }).await.expect("the engine starts");
         Self { running, life, channels: vec![], decisions: vec![], health: vec![], source, _dir: dir }
     }

@@ -28,8 +28,8 @@ pub use error::LogError;
 pub use log::{EventLog, Source};
 pub use position::{Position, PositionError};
 pub use publisher::{
-    Abandoned, Filter, LossRange, MAX_EVENT_BYTES, Published, Publisher, PublisherConfig, PublisherStats, Reason,
-    SHED_ORDER,
+    Abandoned, Filter, LossRange, MAX_EVENT_BYTES, Published, Publisher, PublisherConfig, PublisherError,
+    PublisherStats, Reason, SHED_ORDER,
 };
 pub use pump::{Bad, CapHit, CapLimits, Failure, Handler, Poison, Pump, PumpConfig, PumpError, PumpStats, decode};
 pub use record::{Bounds, Commit, Headers, Lag, Outgoing, Record, Start, Subscription, header};

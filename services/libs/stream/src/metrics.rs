@@ -180,7 +180,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let log = EmbeddedLog::open(crate::EmbeddedConfig::new(dir.path())).expect("a log");
         meters.log(&log);
-        let publisher = crate::Publisher::start(log, crate::PublisherConfig::new("cdr/1", 1, Arc::new(StoppedClock)));
+        let publisher = crate::Publisher::start(log, crate::PublisherConfig::new("cdr/1", 1, Arc::new(StoppedClock)))
+            .expect("a publisher");
         meters.publisher(&publisher);
         let mut text = String::new();
         encode(&mut text, &registry).expect("encodes");

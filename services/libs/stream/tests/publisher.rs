@@ -87,7 +87,7 @@ impl EventLog for FakeLog {
 async fn what_is_published_arrives_with_its_envelope_and_headers() {
     let dir = tempfile::tempdir().expect("a folder");
     let log: Arc<dyn EventLog> = EmbeddedLog::open(EmbeddedConfig::new(dir.path())).expect("a log");
-    let publisher = Publisher::start(log.clone(), config(1 << 20));
+    let publisher = Publisher::start(log.clone(), config(1 << 20)).expect("a publisher");
     let event = decision(7);
     let published = publisher.publish_traced(event.clone(), Some("00-ab-cd-01"));
     publisher.tombstone(ControlBlock::TOPIC, "fraud/1");
@@ -116,7 +116,7 @@ async fn what_is_published_arrives_with_its_envelope_and_headers() {
 async fn numbers_have_no_gaps_and_stand_in_order_under_concurrent_publishers() {
     let dir = tempfile::tempdir().expect("a folder");
     let log: Arc<dyn EventLog> = EmbeddedLog::open(EmbeddedConfig::new(dir.path())).expect("a log");
-    let publisher = Publisher::start(log.clone(), config(64 << 20));
+    let publisher = Publisher::start(log.clone(), config(64 << 20)).expect("a publisher");
     let threads: Vec<_> = (0..4)
         .map(|t| {
             let publisher = publisher.clone();
@@ -148,7 +148,7 @@ async fn numbers_have_no_gaps_and_stand_in_order_under_concurrent_publishers() {
 async fn publish_never_waits_when_the_log_hangs_and_everything_is_accounted_for() {
     let log = Arc::new(FakeLog::default());
     log.hang.store(true, Ordering::SeqCst);
-    let publisher = Publisher::start(log.clone(), config(256 << 10));
+    let publisher = Publisher::start(log.clone(), config(256 << 10)).expect("a publisher");
     let mut slowest = Duration::ZERO;
     for n in 0..5000 {
         let started = Instant::now();
@@ -194,7 +194,7 @@ async fn publish_never_waits_when_the_log_hangs_and_everything_is_accounted_for(
 async fn a_failing_log_gets_the_same_events_again_in_order() {
     let log = Arc::new(FakeLog::default());
     log.fail.store(true, Ordering::SeqCst);
-    let publisher = Publisher::start(log.clone(), config(1 << 20));
+    let publisher = Publisher::start(log.clone(), config(1 << 20)).expect("a publisher");
     for n in 0..100 {
         publisher.publish(call(n % 5));
     }
@@ -217,7 +217,7 @@ async fn a_failing_log_gets_the_same_events_again_in_order() {
 async fn an_event_that_the_log_refuses_for_good_is_declared_and_holds_up_nobody() {
     let log = Arc::new(FakeLog::default());
     *log.refuse_key.lock() = Some(id(3));
-    let publisher = Publisher::start(log.clone(), config(1 << 20));
+    let publisher = Publisher::start(log.clone(), config(1 << 20)).expect("a publisher");
     for n in 0..10 {
         publisher.publish(decision(n));
     }
@@ -232,7 +232,7 @@ async fn an_event_that_the_log_refuses_for_good_is_declared_and_holds_up_nobody(
 async fn metrics_go_before_health_and_health_before_calls() {
     let log = Arc::new(FakeLog::default());
     log.hang.store(true, Ordering::SeqCst);
-    let publisher = Publisher::start(log.clone(), config(128 << 10));
+    let publisher = Publisher::start(log.clone(), config(128 << 10)).expect("a publisher");
     // The first batch leaves the queue and hangs; what follows stays in it.
     publisher.publish(call(0));
     until("the forwarder hangs", || log.calls.load(Ordering::SeqCst) == 1).await;
@@ -268,7 +268,8 @@ async fn metrics_go_before_health_and_health_before_calls() {
 async fn a_filtered_event_takes_no_number() {
     let log = Arc::new(FakeLog::default());
     let filter = Arc::new(|topic: &TopicSpec, key: &[u8]| topic != IvrDecision::TOPIC || key != id(1).as_bytes());
-    let publisher = Publisher::start(log.clone(), PublisherConfig { filter: Some(filter), ..config(1 << 20) });
+    let publisher = Publisher::start(log.clone(), PublisherConfig { filter: Some(filter), ..config(1 << 20) })
+        .expect("a publisher");
     assert_eq!(publisher.publish(decision(1)).seq, -1);
     assert_eq!(publisher.publish(decision(2)).seq, 0);
     publisher.flush(common::DEADLINE).await.expect("delivered");
@@ -279,7 +280,7 @@ async fn a_filtered_event_takes_no_number() {
 #[tokio::test]
 async fn an_event_that_is_too_large_is_declared() {
     let log = Arc::new(FakeLog::default());
-    let publisher = Publisher::start(log.clone(), config(16 << 20));
+    let publisher = Publisher::start(log.clone(), config(16 << 20)).expect("a publisher");
     let mut event = decision(1);
     event.menu_id = "x".repeat(stream::MAX_EVENT_BYTES);
     publisher.publish(event);
@@ -290,7 +291,7 @@ async fn an_event_that_is_too_large_is_declared() {
 #[tokio::test]
 async fn dropping_the_last_publisher_still_delivers() {
     let log = Arc::new(FakeLog::default());
-    let publisher = Publisher::start(log.clone(), config(1 << 20));
+    let publisher = Publisher::start(log.clone(), config(1 << 20)).expect("a publisher");
     for n in 0..10 {
         publisher.publish(decision(n));
     }

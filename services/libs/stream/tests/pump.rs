@@ -78,7 +78,8 @@ impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let log: Arc<dyn EventLog> = EmbeddedLog::open(EmbeddedConfig::new(dir.path())).expect("a log");
-        let publisher = Publisher::start(log.clone(), PublisherConfig::new("test/1", 1, TestClock::shared()));
+        let publisher =
+            Publisher::start(log.clone(), PublisherConfig::new("test/1", 1, TestClock::shared())).expect("a publisher");
         Self { _dir: dir, client: Client { log, publisher }, shutdown: CancellationToken::new(), beats: Arc::default() }
     }
 
@@ -266,7 +267,8 @@ async fn a_commit_waits_for_the_dead_letters_to_be_in_the_log() {
     let bench = Bench::new();
     bench.fill(0..3).await;
     // A publisher whose log takes nothing: the dead letter stays in memory.
-    let stuck = Publisher::start(Arc::new(NoLog), PublisherConfig::new("test/2", 1, TestClock::shared()));
+    let stuck =
+        Publisher::start(Arc::new(NoLog), PublisherConfig::new("test/2", 1, TestClock::shared())).expect("a publisher");
     let client = Client { log: bench.client.log.clone(), publisher: stuck };
     let bench = Bench { client, ..bench };
     let (pump, _, stats) = bench.run(Bench::config(), |_, _| Ok(vec![poison(0)]));

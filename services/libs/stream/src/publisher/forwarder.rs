@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Reason,
+    PublisherError, Reason,
     queue::Item,
     shared::{Sent, Shared},
 };
@@ -24,15 +24,11 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// The same fault is logged again after this long.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-pub fn start(shared: Arc<Shared>) {
-    let producer = shared.config.producer.clone();
-    let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => Forwarder { shared, runtime, complained: None }.run(),
-        Err(error) => tracing::error!(%error, "the publisher cannot start its runtime; events will be shed"),
-    };
-    if let Err(error) = std::thread::Builder::new().name("publisher".into()).spawn(run) {
-        tracing::error!(producer, %error, "the publisher cannot start its thread; events will be shed");
-    }
+pub fn start(shared: Arc<Shared>) -> Result<(), PublisherError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublisherError::Thread)?;
+    let run = move || Forwarder { shared, runtime, complained: None }.run();
+    std::thread::Builder::new().name("publisher".into()).spawn(run).map_err(PublisherError::Thread)?;
+    Ok(())
 }
 
 struct Forwarder {

@@ -9,6 +9,7 @@
 //! What *accepted* means here: in the memory of this process. The shared-memory ring that survives `kill -9` takes this queue's place
 //! (issue 4).
 
+mod error;
 mod forwarder;
 mod losses;
 mod queue;
@@ -34,6 +35,7 @@ use schemas::{DeadLetter, Encoder, Event, TopicSpec};
 use tokio::sync::watch;
 
 pub use self::{
+    error::PublisherError,
     losses::{LossRange, Reason},
     queue::SHED_ORDER,
 };
@@ -135,7 +137,7 @@ impl Drop for StopOnDrop {
 
 impl Publisher {
     /// Starts the forwarder's thread. It ends when the last clone is dropped and the queue is empty or cannot be delivered.
-    pub fn start(log: Arc<dyn EventLog>, config: PublisherConfig) -> Self {
+    pub fn start(log: Arc<dyn EventLog>, config: PublisherConfig) -> Result<Self, PublisherError> {
         let waiting = Waiting {
             queue: Queue::new(config.queue_bytes),
             sleeping: false,
@@ -155,8 +157,8 @@ impl Publisher {
             progress: watch::channel(0).0,
             last_declared_us: AtomicU64::new(0),
         });
-        forwarder::start(shared.clone());
-        Self { _last_one_out: Arc::new(StopOnDrop(shared.clone())), shared }
+        forwarder::start(shared.clone())?;
+        Ok(Self { _last_one_out: Arc::new(StopOnDrop(shared.clone())), shared })
     }
 
     pub fn publish<E: Event>(&self, event: E) -> Published {
