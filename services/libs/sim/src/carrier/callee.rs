@@ -14,6 +14,8 @@ pub(super) enum CalleeTimer {
     Answer,
     RingLimit,
     HangUp,
+    /// Everybody leaves: whatever the call is doing by then.
+    Leave,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,22 +168,20 @@ impl Callees {
         let Some(callee) = self.open.get_mut(&id) else { return };
         match (timer, callee.phase) {
             (CalleeTimer::Answer, Phase::Ringing) => self.answer(context, id),
-            (CalleeTimer::RingLimit, Phase::Ringing) => {
+            (CalleeTimer::RingLimit | CalleeTimer::Leave, Phase::Ringing) => {
                 let tx = callee.tx;
                 self.refuse(context, tx, 480, "Temporarily Unavailable", false);
             }
-            (CalleeTimer::HangUp, Phase::Talking) => self.hang_up(context, id),
+            (CalleeTimer::HangUp | CalleeTimer::Leave, Phase::Talking) => self.hang_up(context, id),
             _ => {}
         }
     }
 
     pub fn hang_up_all(&mut self, context: &mut Context) {
-        let open: Vec<(u64, ServerTx, Phase)> = self.open.iter().map(|(id, c)| (*id, c.tx, c.phase)).collect();
-        for (id, tx, phase) in open {
-            match phase {
-                Phase::Ringing => self.refuse(context, tx, 480, "Temporarily Unavailable", false),
-                Phase::Talking => self.hang_up(context, id),
-                Phase::Leaving => {}
+        let mut turns = context.turns();
+        for (id, callee) in &self.open {
+            if callee.phase != Phase::Leaving {
+                context.arm(turns.next(), Due::Callee(*id, CalleeTimer::Leave));
             }
         }
     }

@@ -17,6 +17,8 @@ pub(super) enum CallerTimer {
     GiveUp,
     PressKey(usize),
     HangUp,
+    /// Everybody leaves: whatever the call is doing by then.
+    Leave,
 }
 
 enum Phase {
@@ -221,7 +223,8 @@ impl Callers {
     pub fn timer(&mut self, context: &mut Context, id: u64, timer: CallerTimer) {
         let Some(caller) = self.open.get_mut(&id) else { return };
         match (timer, &mut caller.phase) {
-            (CallerTimer::GiveUp, Phase::Inviting { .. }) => self.give_up(context, id),
+            (CallerTimer::GiveUp | CallerTimer::Leave, Phase::Inviting { .. }) => self.give_up(context, id),
+            (CallerTimer::Leave, Phase::Talking(_)) => self.hang_up(context, id),
             (CallerTimer::PressKey(index), Phase::Talking(dialog)) => {
                 let Some(key) = caller.plan.keys.get(index) else { return };
                 let mut info = dialog.request("INFO");
@@ -239,13 +242,12 @@ impl Callers {
         }
     }
 
+    /// One after the other, so that their ends are seen when they happen and not when a burst has been worked off.
     pub fn hang_up_all(&mut self, context: &mut Context) {
-        let ids: Vec<u64> = self.open.keys().copied().collect();
-        for id in ids {
-            match self.open.get(&id).map(|caller| &caller.phase) {
-                Some(Phase::Inviting { .. }) => self.give_up(context, id),
-                Some(Phase::Talking(_)) => self.hang_up(context, id),
-                Some(Phase::Leaving(_)) | None => {}
+        let mut turns = context.turns();
+        for (id, caller) in &self.open {
+            if !matches!(caller.phase, Phase::Leaving(_)) {
+                context.arm(turns.next(), Due::Caller(*id, CallerTimer::Leave));
             }
         }
     }

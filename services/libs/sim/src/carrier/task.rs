@@ -35,7 +35,24 @@ pub(super) struct Context {
     pub seed: u64,
 }
 
+/// How fast a carrier lets go of all its calls: 250 a second.
+const TURN: Duration = Duration::from_millis(4);
+
+/// When the next of many calls hangs up.
+pub(super) struct Turns(Duration);
+
+impl Turns {
+    pub fn next(&mut self) -> Duration {
+        self.0 += TURN;
+        self.0
+    }
+}
+
 impl Context {
+    pub fn turns(&self) -> Turns {
+        Turns(Duration::ZERO)
+    }
+
     pub fn arm(&mut self, after: Duration, due: Due) {
         self.timers.arm(Instant::now() + after, due);
     }
