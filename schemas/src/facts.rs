@@ -62,5 +62,7 @@ static FILES: &[(&str, &str)] = &[
     ("control.weights", include_str!("../control.weights/topic.toml")),
     ("control.acks", include_str!("../control.acks/topic.toml")),
     ("control.audit", include_str!("../control.audit/topic.toml")),
+    ("stream.manifests", include_str!("../stream.manifests/topic.toml")),
+    ("stream.schemas", include_str!("../stream.schemas/topic.toml")),
     ("dead.letters", include_str!("../dead.letters/topic.toml")),
 ];

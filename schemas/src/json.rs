@@ -41,5 +41,7 @@ static READERS: &[Reader] = &[
     reader::<crate::ControlWeight>(),
     reader::<crate::ControlAck>(),
     reader::<crate::ControlAudit>(),
+    reader::<crate::StreamManifest>(),
+    reader::<crate::StreamSchema>(),
     reader::<crate::DeadLetter>(),
 ];

@@ -28,6 +28,8 @@ pub mod node_health;
 mod positional;
 pub mod sip_rejections;
 pub mod sip_transaction;
+pub mod stream_manifest;
+pub mod stream_schema;
 pub mod topic;
 
 pub use blob::Blob;
@@ -58,4 +60,6 @@ pub use sip_transaction::{
     SdpSummary, SipAuth, SipBranch, SipCandidate, SipCorrelation, SipDecision, SipDialogEnd, SipHeaders, SipIdentity,
     SipOutcome, SipParties, SipResponse, SipTiming, SipTransaction, SipTransport,
 };
+pub use stream_manifest::{ManifestLine, ManifestLoss, StreamManifest};
+pub use stream_schema::StreamSchema;
 pub use topic::{Class, Retention, TopicSpec, all_topics, by_name};

@@ -59,10 +59,10 @@ fn field(name: &str, value: &mut Value, raw: bool) {
     }
 }
 
-/// Names of ids, tags and addresses. `presence_id` is `number@domain`, in spite of its name.
+/// Names of ids, tags and addresses, and of the text of a schema. `presence_id` is `number@domain`, in spite of its name.
 fn is_id(name: &str) -> bool {
     const ENDS: [&str; 8] = ["_id", "_uuid", "_tag", "_ip", "_hash", "_digest", "branch", "version"];
-    const WHOLE: [&str; 6] = ["leg", "legs", "ipv4", "hostname", "address", "digest"];
+    const WHOLE: [&str; 7] = ["schema", "leg", "legs", "ipv4", "hostname", "address", "digest"];
     name != "presence_id" && (WHOLE.contains(&name) || ENDS.iter().any(|end| name.ends_with(end)))
 }
 

@@ -92,5 +92,7 @@ static ALL: &[&TopicSpec] = &[
     &crate::control_weight::TOPIC,
     &crate::control_ack::TOPIC,
     &crate::control_audit::TOPIC,
+    &crate::stream_manifest::TOPIC,
+    &crate::stream_schema::TOPIC,
     &crate::dead_letter::TOPIC,
 ];

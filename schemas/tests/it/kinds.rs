@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use schemas::{
     CallReconciled, CdrCall, CdrLeg, ChannelEvent, ControlAck, ControlAudit, ControlBlock, ControlWeight, DeadLetter,
-    Encoder, Event, FraudAlert, Invalid, IvrDecision, NodeHealth, SipRejections, SipTransaction, TopicSpec, decode,
+    Encoder, Event, FraudAlert, Invalid, IvrDecision, NodeHealth, SipRejections, SipTransaction, StreamManifest,
+    StreamSchema, TopicSpec, decode,
 };
 use serde_json::Value;
 
@@ -47,6 +48,8 @@ pub fn all() -> Vec<Kind> {
         kind::<ControlWeight>(),
         kind::<ControlAck>(),
         kind::<ControlAudit>(),
+        kind::<StreamManifest>(),
+        kind::<StreamSchema>(),
         kind::<DeadLetter>(),
     ]
 }

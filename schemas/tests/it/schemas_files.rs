@@ -78,6 +78,8 @@ fn every_field_has_a_default_unless_it_is_the_key() {
         ("control.weights", &["node_id", "author"]),
         ("control.acks", &["applier_id"]),
         ("control.audit", &["actor"]),
+        ("stream.manifests", &["producer"]),
+        ("stream.schemas", &[]),
         ("dead.letters", &["source_topic"]),
     ];
     for kind in kinds::all() {

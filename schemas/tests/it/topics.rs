@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use schemas::{Retention, all_topics, by_name};
+use schemas::{Event as _, Retention, all_topics, by_name};
 use serde::Deserialize;
 
 use crate::kinds::{self, folder, json_files};
@@ -51,6 +51,17 @@ fn every_topic_file_says_what_the_code_does() {
         assert_eq!(facts.producers, file.producers, "{}", topic.name);
         assert_eq!(facts.consumers, file.consumers, "{}", topic.name);
         assert_eq!(facts.event_types, file.event_types, "{}", topic.name);
+    }
+}
+
+#[test]
+fn a_manifest_outlives_every_record_that_it_accounts_for() {
+    let Retention::Days(manifests) = schemas::StreamManifest::TOPIC.retention else { panic!("kept for days") };
+    for topic in all_topics().iter().filter(|topic| **topic != schemas::StreamManifest::TOPIC) {
+        match topic.retention {
+            Retention::Days(days) => assert!(manifests > days, "{} outlives its manifests", topic.name),
+            Retention::Forever => assert!(topic.compacted, "{} is kept whole for ever, manifests are not", topic.name),
+        }
     }
 }
 
@@ -158,6 +169,8 @@ fn types_in_code(topic: &str) -> &'static [&'static str] {
         "control.weights" => schemas::control_weight::EVENT_TYPES,
         "control.acks" => schemas::control_ack::EVENT_TYPES,
         "control.audit" => schemas::control_audit::EVENT_TYPES,
+        "stream.manifests" => schemas::stream_manifest::EVENT_TYPES,
+        "stream.schemas" => schemas::stream_schema::EVENT_TYPES,
         "dead.letters" => schemas::dead_letter::EVENT_TYPES,
         _ => &[],
     }

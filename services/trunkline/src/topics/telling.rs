@@ -57,6 +57,8 @@ const TELLING: &[(&str, &[&str])] = &[
     ("control.weights", &["weight", "state", "rule", "reason", "actor"]),
     ("control.acks", &["applier_kind", "source", "blocks_enforced", "weights_active", "changed"]),
     ("control.audit", &["action", "target_kind", "target_id", "result", "reason", "error"]),
+    ("stream.manifests", &["epoch", "closed_by"]),
+    ("stream.schemas", &["topic", "version"]),
     ("dead.letters", &["source_partition", "source_offset", "consumer", "error_class", "error", "attempts"]),
 ];
 
