@@ -32,4 +32,4 @@ pub use publisher::{
     PublisherStats, Reason, SHED_ORDER,
 };
 pub use pump::{Bad, CapHit, CapLimits, Failure, Handler, Poison, Pump, PumpConfig, PumpError, PumpStats, decode};
-pub use record::{Bounds, Commit, Headers, Lag, Outgoing, Record, Start, Subscription, header};
+pub use record::{Assigned, Bounds, Commit, Headers, Held, Lag, Outgoing, Record, Room, Start, Subscription, header};

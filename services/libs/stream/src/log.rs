@@ -5,14 +5,16 @@
 //! * `append` answers `Ok` only when the batch is durable, and an error means that the sender still owns the batch: it may be there
 //!   (in part) or not, so a retry can duplicate but never lose;
 //! * headers, timestamps and tombstones are kept; a partition is read in order; across partitions there is no promise;
-//! * a group's commit is a number per partition; what is not committed is read again after a restart.
+//! * a group's commit is a number per partition; what is not committed is read again after a restart;
+//! * a reader's partitions change only inside `poll`, and every change gives the partitions that came a new number ([`Held`]). What was
+//!   read under an older number is nobody's business any more: its result is dropped and its commit is not made.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use schemas::TopicSpec;
 
-use crate::{Bounds, Commit, Lag, LogError, Outgoing, Record, Subscription};
+use crate::{Assigned, Bounds, Commit, Held, Lag, LogError, Outgoing, Record, Room, Subscription};
 
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
@@ -29,9 +31,19 @@ pub trait EventLog: Send + Sync + 'static {
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Source>, LogError>;
 
-    /// A reader without a group that begins each partition of one topic at the given offset, one per partition. What retention has
-    /// taken since is left out: the reader goes on with the first record that is there.
-    async fn read_from(&self, topic: &'static TopicSpec, offsets: &[i64]) -> Result<Box<dyn Source>, LogError>;
+    /// A reader of exactly these partitions, without a group: whoever assigns (a lease, a tool) also keeps the positions. What
+    /// retention has taken since is left out: the reader goes on with the first record that is there.
+    async fn assign(&self, parts: Vec<Assigned>) -> Result<Box<dyn Source>, LogError>;
+
+    /// As `assign`, with all partitions of one topic, one offset per partition.
+    async fn read_from(&self, topic: &'static TopicSpec, offsets: &[i64]) -> Result<Box<dyn Source>, LogError> {
+        let part = |p: i32| Assigned {
+            topic,
+            partition: p,
+            next_offset: usize::try_from(p).ok().and_then(|p| offsets.get(p).copied()),
+        };
+        self.assign((0..topic.partitions).map(part).collect()).await
+    }
 
     /// One entry per partition.
     async fn bounds(&self, topic: &'static TopicSpec) -> Result<Vec<Bounds>, LogError>;
@@ -43,12 +55,28 @@ pub trait EventLog: Send + Sync + 'static {
 /// One reader. Dropping it leaves the group.
 #[async_trait]
 pub trait Source: Send {
-    /// Up to `max` records; waits at most `wait` for the first one and then takes what is there. Empty when nothing came.
-    /// Cancel safe: a dropped call loses nothing.
-    async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Record>, LogError>;
+    /// What fits into `room`, and at least one record where there is one; waits at most `wait` for the first and then takes what
+    /// is there. Empty when nothing came. Cancel safe: a dropped call loses nothing.
+    async fn poll_within(&mut self, room: Room, wait: Duration) -> Result<Vec<Record>, LogError>;
 
-    /// Stores positions for the group. Without a group it does nothing.
+    /// As `poll_within`, with the room in bytes that suits most.
+    async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Record>, LogError> {
+        self.poll_within(Room { events: max, ..Room::default() }, wait).await
+    }
+
+    /// The partitions of this reader, as of the last `poll`.
+    fn held(&self) -> Held;
+
+    /// Stores positions for the group. Without a group it does nothing. A partition that this reader no longer has is left out.
     async fn commit(&mut self, done: &[Commit]) -> Result<(), LogError>;
+
+    /// What may be committed when a partition is about to go to somebody else: that happens inside `poll`, where nobody can be asked.
+    fn offer(&mut self, _done: &[Commit]) {}
+
+    /// These partitions give nothing until `unpark`, and then begin at this offset. The others go on.
+    async fn park(&mut self, parts: &[Assigned]) -> Result<(), LogError>;
+
+    async fn unpark(&mut self, parts: &[Assigned]) -> Result<(), LogError>;
 
     /// Position and end of every partition that this reader has now.
     async fn lag(&mut self) -> Result<Vec<Lag>, LogError>;

@@ -3,7 +3,7 @@
 //! `key`, `value` and header values of a read [`Record`] are slices of the block they were read in. They are cheap to clone and keep
 //! that block (up to 1 MiB) in memory: a consumer that keeps a key for long copies it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use schemas::TopicSpec;
@@ -110,6 +110,36 @@ pub struct Subscription {
     pub group: Option<String>,
     pub topics: Vec<&'static TopicSpec>,
     pub start: Start,
+}
+
+/// A partition that a reader takes by hand. `next_offset`: where it begins; `None` = with the first record that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assigned {
+    pub topic: &'static TopicSpec,
+    pub partition: i32,
+    pub next_offset: Option<i64>,
+}
+
+/// What a reader may hand out at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    pub events: usize,
+    pub bytes: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { events: 1000, bytes: 4 << 20 }
+    }
+}
+
+/// The partitions of a reader, each with the number of the assignment that gave it. A partition that went and came back has a new
+/// number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Grows with every change.
+    pub epoch: u64,
+    pub parts: Arc<BTreeMap<(&'static str, i32), u64>>,
 }
 
 /// "Everything below `next_offset` is done."

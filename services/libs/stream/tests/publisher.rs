@@ -72,7 +72,7 @@ impl EventLog for FakeLog {
     async fn subscribe(&self, _: Subscription) -> Result<Box<dyn Source>, LogError> {
         Err(LogError::Closed)
     }
-    async fn read_from(&self, _: &'static TopicSpec, _: &[i64]) -> Result<Box<dyn Source>, LogError> {
+    async fn assign(&self, _: Vec<stream::Assigned>) -> Result<Box<dyn Source>, LogError> {
         Err(LogError::Closed)
     }
     async fn bounds(&self, _: &'static TopicSpec) -> Result<Vec<Bounds>, LogError> {

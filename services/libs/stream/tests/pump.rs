@@ -292,7 +292,7 @@ impl EventLog for NoLog {
     async fn subscribe(&self, _: Subscription) -> Result<Box<dyn stream::Source>, stream::LogError> {
         Err(stream::LogError::Closed)
     }
-    async fn read_from(&self, _: &'static TopicSpec, _: &[i64]) -> Result<Box<dyn stream::Source>, stream::LogError> {
+    async fn assign(&self, _: Vec<stream::Assigned>) -> Result<Box<dyn stream::Source>, stream::LogError> {
         Err(stream::LogError::Closed)
     }
     async fn bounds(&self, _: &'static TopicSpec) -> Result<Vec<stream::Bounds>, stream::LogError> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use schemas::TopicSpec;
-use stream::{Bounds, EventLog, LogError, Outgoing, Source, Subscription};
+use stream::{Assigned, Bounds, EventLog, LogError, Outgoing, Source, Subscription};
 
 pub struct Doubling {
     inner: Arc<dyn EventLog>,
@@ -40,8 +40,8 @@ impl EventLog for Doubling {
         self.inner.subscribe(subscription).await
     }
 
-    async fn read_from(&self, topic: &'static TopicSpec, offsets: &[i64]) -> Result<Box<dyn Source>, LogError> {
-        self.inner.read_from(topic, offsets).await
+    async fn assign(&self, parts: Vec<Assigned>) -> Result<Box<dyn Source>, LogError> {
+        self.inner.assign(parts).await
     }
 
     async fn bounds(&self, topic: &'static TopicSpec) -> Result<Vec<Bounds>, LogError> {

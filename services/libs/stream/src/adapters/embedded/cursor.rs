@@ -1,6 +1,7 @@
 //! Where a reader stands: one place in the file for all its partitions, which it reads in file order, each byte once.
 //!
-//! Invariant: for every wanted partition, each record with an offset in `next..end` stands at or behind the cursor.
+//! Invariant: for every wanted partition, each record with an offset in `next..end` stands at or behind the cursor. A parked partition is
+//! not wanted; when it is wanted again, the cursor goes back to where its next record may stand, and the others skip what they had.
 
 use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
@@ -13,10 +14,7 @@ use super::{
     recover::FIRST_FRAME,
     shared::{Damage, Shared, State},
 };
-use crate::{Lag, LogError, Record};
-
-/// One call hands out no more than this.
-const MAX_BYTES: usize = 4 << 20;
+use crate::{Assigned, Held, Lag, LogError, Record, Room};
 
 pub struct Cursor {
     /// All partitions of a topic stand together, in order.
@@ -36,6 +34,10 @@ pub struct Want {
     pub topic: &'static TopicSpec,
     part: Part,
     pub next: i64,
+    /// False: nothing of this partition is handed out (parked, or not assigned).
+    open: bool,
+    /// False: not this reader's partition at all.
+    ours: bool,
 }
 
 impl Cursor {
@@ -49,17 +51,74 @@ impl Cursor {
             let partitions = state.topics.get(usize::from(*id)).map_or(0, |t| t.parts.len());
             for partition in 0..partitions {
                 let part = (*id, partition as u16);
-                cursor.wants.push(Want { topic, part, next: start(part) });
+                cursor.wants.push(Want { topic, part, next: start(part), open: true, ours: true });
             }
         }
         (cursor.segment, cursor.pos) = cursor.place(state);
         cursor
     }
 
+    /// Only these partitions, each where it says.
+    pub fn of_parts(state: &State, topics: &[(u16, &'static TopicSpec)], parts: &[Assigned]) -> Result<Self, LogError> {
+        let mut cursor = Self::new(state, topics, |_| 0);
+        for want in &mut cursor.wants {
+            (want.open, want.ours) = (false, false);
+        }
+        for part in parts {
+            let want = cursor.want_mut(part)?;
+            let bounds = state.bounds(want.part.0, part.partition).unwrap_or(crate::Bounds { begin: 0, end: 0 });
+            want.next = part.next_offset.map_or(bounds.begin, |next| next.clamp(bounds.begin, bounds.end));
+            (want.open, want.ours) = (true, true);
+        }
+        (cursor.segment, cursor.pos) = cursor.place(state);
+        Ok(cursor)
+    }
+
+    fn want_mut(&mut self, part: &Assigned) -> Result<&mut Want, LogError> {
+        let no_partition = || LogError::NoPartition { topic: part.topic.name.to_owned(), partition: part.partition };
+        let number = u16::try_from(part.partition).map_err(|_| no_partition())?;
+        self.wants.iter_mut().find(|w| w.topic == part.topic && w.part.1 == number).ok_or_else(no_partition)
+    }
+
+    /// Hands out nothing of this partition until it is opened again.
+    pub fn close_part(&mut self, part: &Assigned) -> Result<(), LogError> {
+        let want = self.want_mut(part)?;
+        want.open = false;
+        want.next = part.next_offset.unwrap_or(want.next);
+        Ok(())
+    }
+
+    /// Goes on with this partition, and therefore back in the file.
+    pub fn open_part(&mut self, state: &State, part: &Assigned) -> Result<(), LogError> {
+        let want = self.want_mut(part)?;
+        want.open = want.ours;
+        want.next = part.next_offset.unwrap_or(want.next);
+        (self.segment, self.pos) = self.place(state);
+        self.chunk = Bytes::new();
+        self.need = 0;
+        Ok(())
+    }
+
+    /// Takes back everything that was read since these positions.
+    pub fn rewind(&mut self, state: &State, to: &[Want]) {
+        self.wants.copy_from_slice(to);
+        (self.segment, self.pos) = self.place(state);
+        self.chunk = Bytes::new();
+        self.need = 0;
+    }
+
+    /// All its partitions, for good: this reader's share never changes.
+    pub fn held(&self) -> Held {
+        let ours = self.wants.iter().filter(|w| w.ours);
+        let parts = ours.map(|w| ((w.topic.name, i32::from(w.part.1)), 1)).collect();
+        Held { epoch: 1, parts: Arc::new(parts) }
+    }
+
     /// The first place in the file where a wanted record may stand.
     fn place(&self, state: &State) -> (u64, u64) {
         for (id, segment) in &state.segments {
-            let here = self.wants.iter().filter_map(|w| segment.index.part(w.part)?.seek(w.next)).min();
+            let open = self.wants.iter().filter(|w| w.open);
+            let here = open.filter_map(|w| segment.index.part(w.part)?.seek(w.next)).min();
             if let Some(pos) = here {
                 return (*id, pos);
             }
@@ -77,20 +136,25 @@ impl Cursor {
         &self.wants
     }
 
-    pub fn read(&mut self, shared: &Shared, max: usize) -> Result<Vec<Record>, LogError> {
+    pub fn read(&mut self, shared: &Shared, room: Room) -> Result<Vec<Record>, LogError> {
         let mut out = Vec::new();
-        let mut bytes = 0;
-        while out.len() < max && bytes < MAX_BYTES {
+        let mut left = Left { events: room.events.max(1), bytes: room.bytes.max(1) };
+        while left.any() {
             if self.chunk.is_empty() && !self.next_chunk(shared)? {
                 break;
             }
-            while out.len() < max && bytes < MAX_BYTES && !self.chunk.is_empty() {
+            while left.any() && !self.chunk.is_empty() {
                 match frame::parse(&self.chunk, self.segment, self.pos, true) {
                     Parsed::Frame { body, total } => {
                         if let Some(head) = frame::record_head(body) {
                             let body = self.chunk.slice(HEAD..total);
                             if let Some(record) = self.take(shared, head, &body) {
-                                bytes += total;
+                                let size = record.size_bytes();
+                                if !out.is_empty() && size > left.bytes {
+                                    self.put_back(&record);
+                                    return Ok(out);
+                                }
+                                left.take(size);
                                 out.push(record);
                             }
                         }
@@ -107,6 +171,14 @@ impl Cursor {
         Ok(out)
     }
 
+    /// The record did not fit any more: the cursor stays before it.
+    fn put_back(&mut self, record: &Record) {
+        let number = record.partition;
+        if let Some(want) = self.wants.iter_mut().find(|w| w.topic == record.topic && i32::from(w.part.1) == number) {
+            want.next = record.offset;
+        }
+    }
+
     fn advance(&mut self, bytes: usize) {
         self.pos += bytes as u64;
         self.chunk = self.chunk.slice(bytes..);
@@ -119,7 +191,8 @@ impl Cursor {
     /// The record, if this reader wants it and has not had it.
     fn take(&mut self, shared: &Shared, head: RecordHead, body: &Bytes) -> Option<Record> {
         let base = (*self.bases.get(usize::from(head.topic))?)?;
-        let want = self.wants.get_mut(base + usize::from(head.partition)).filter(|w| w.part.0 == head.topic)?;
+        let want =
+            self.wants.get_mut(base + usize::from(head.partition)).filter(|w| w.part.0 == head.topic && w.open)?;
         if head.offset < want.next {
             return None;
         }
@@ -157,7 +230,7 @@ impl Cursor {
                 self.pos = FIRST_FRAME;
                 self.need = 0;
             }
-            let wanted = self.wants.iter().map(|w| w.part);
+            let wanted = self.wants.iter().filter(|w| w.open).map(|w| w.part);
             if let Some(from) = segment.index.next_wanted(wanted, self.pos).filter(|from| *from < segment.len) {
                 let block_end = (from / BLOCK + 1) * BLOCK;
                 let end = block_end.max(from + self.need as u64).min(segment.len);
@@ -187,6 +260,23 @@ impl Cursor {
     }
 }
 
+/// What may still be handed out.
+struct Left {
+    events: usize,
+    bytes: usize,
+}
+
+impl Left {
+    fn any(&self) -> bool {
+        self.events > 0 && self.bytes > 0
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.events -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
 fn read_bytes(file: &File, from: u64, end: u64) -> Result<Bytes, LogError> {
     let mut bytes = vec![0; end.saturating_sub(from) as usize];
     file.read_exact_at(&mut bytes, from).map_err(|e| LogError::io("cannot read the event log", &e))?;
@@ -208,6 +298,10 @@ fn gap(shared: &Shared, want: &Want, found: i64) {
 }
 
 impl Want {
+    pub fn is_ours(&self) -> bool {
+        self.ours
+    }
+
     pub fn lag(&self, state: &State) -> Lag {
         let end = state.bounds(self.part.0, i32::from(self.part.1)).map_or(self.next, |b| b.end);
         Lag { topic: self.topic, partition: i32::from(self.part.1), position: self.next, end }

@@ -39,7 +39,7 @@ use self::{
     source::{EmbeddedSource, Reading},
     writer::Writer,
 };
-use crate::{Bounds, EventLog, LogError, Outgoing, Source, Start, Subscription};
+use crate::{Assigned, Bounds, EventLog, LogError, Outgoing, Source, Start, Subscription};
 
 #[derive(Debug, Clone)]
 pub struct EmbeddedConfig {
@@ -181,8 +181,10 @@ impl EmbeddedLog {
             queue: self.writing.as_ref().map(|w| w.queue.clone()),
             member,
             waiter,
+            held: cursor.held(),
             positions: cursor.wants().to_vec(),
             reading: Reading::Idle(cursor),
+            orders: Vec::new(),
             paused: false,
         })
     }
@@ -256,14 +258,20 @@ impl EventLog for EmbeddedLog {
         Ok(self.source(&topics, cursor, member))
     }
 
-    async fn read_from(&self, topic: &'static TopicSpec, offsets: &[i64]) -> Result<Box<dyn Source>, LogError> {
-        self.ensure_topics(&[topic]).await?;
+    async fn assign(&self, parts: Vec<Assigned>) -> Result<Box<dyn Source>, LogError> {
+        let mut specs: Vec<&'static TopicSpec> = Vec::new();
+        for part in &parts {
+            if !specs.contains(&part.topic) {
+                specs.push(part.topic);
+            }
+        }
+        self.ensure_topics(&specs).await?;
         let state = self.shared.state.read();
-        let topics = [(state.require_topic(topic.name)?, topic)];
-        let cursor = Cursor::new(&state, &topics, |part| {
-            let Some(bounds) = state.bounds(part.0, i32::from(part.1)) else { return 0 };
-            offsets.get(usize::from(part.1)).map_or(bounds.begin, |next| (*next).clamp(bounds.begin, bounds.end))
-        });
+        let mut topics = Vec::with_capacity(specs.len());
+        for spec in specs {
+            topics.push((state.require_topic(spec.name)?, spec));
+        }
+        let cursor = Cursor::of_parts(&state, &topics, &parts)?;
         drop(state);
         Ok(self.source(&topics, cursor, None))
     }

@@ -14,7 +14,7 @@ use super::{
     recover,
     shared::{Shared, Waiter},
 };
-use crate::{Commit, Lag, LogError, Record, Source};
+use crate::{Assigned, Commit, Held, Lag, LogError, Record, Room, Source};
 
 /// How often a reader in another process looks for new data: there is nobody to wake it.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -28,7 +28,15 @@ pub struct EmbeddedSource {
     pub(super) reading: Reading,
     /// Positions as of the last finished read.
     pub(super) positions: Vec<Want>,
+    pub(super) held: Held,
+    /// What was asked for while the cursor was away: carried out before the next read.
+    pub(super) orders: Vec<Order>,
     pub(super) paused: bool,
+}
+
+pub(super) enum Order {
+    Park(Assigned),
+    Unpark(Assigned),
 }
 
 /// The cursor is either here or with a read on the blocking pool; a dropped `poll` leaves it there and the next one waits for it.
@@ -54,17 +62,18 @@ impl EmbeddedSource {
     }
 
     /// No await between a finished read and its return, so nothing is lost when the caller is dropped.
-    async fn read(&mut self, max: usize) -> Result<Vec<Record>, LogError> {
+    async fn read(&mut self, room: Room) -> Result<Vec<Record>, LogError> {
+        self.carry_out_orders().await?;
         if let Reading::Idle(cursor) = &mut self.reading {
             if !cursor.is_cold(&self.shared) {
-                let result = cursor.read(&self.shared, max);
+                let result = cursor.read(&self.shared, room);
                 self.positions.copy_from_slice(cursor.wants());
                 return result;
             }
             let Reading::Idle(mut cursor) = std::mem::replace(&mut self.reading, Reading::Lost) else { unreachable!() };
             let shared = self.shared.clone();
             self.reading = Reading::Away(tokio::task::spawn_blocking(move || {
-                let result = cursor.read(&shared, max);
+                let result = cursor.read(&shared, room);
                 (cursor, result)
             }));
         }
@@ -82,6 +91,34 @@ impl EmbeddedSource {
         }
     }
 
+    /// Parks and opens partitions. A read that is still away is waited for, and what it brought is given up: it comes again.
+    async fn carry_out_orders(&mut self) -> Result<(), LogError> {
+        if self.orders.is_empty() {
+            return Ok(());
+        }
+        if let Reading::Away(job) = &mut self.reading {
+            let Ok((mut cursor, _)) = job.await else {
+                self.reading = Reading::Lost;
+                return Err(LogError::Closed);
+            };
+            // Back to where the caller knows us to be.
+            let state = self.shared.state.read();
+            cursor.rewind(&state, &self.positions);
+            drop(state);
+            self.reading = Reading::Idle(cursor);
+        }
+        let Reading::Idle(cursor) = &mut self.reading else { return Err(LogError::Closed) };
+        let state = self.shared.state.read();
+        for order in self.orders.drain(..) {
+            match order {
+                Order::Park(part) => cursor.close_part(&part)?,
+                Order::Unpark(part) => cursor.open_part(&state, &part)?,
+            }
+        }
+        self.positions.copy_from_slice(cursor.wants());
+        Ok(())
+    }
+
     fn refresh(&self) -> Result<(), LogError> {
         if self.queue.is_some() {
             return Ok(());
@@ -93,7 +130,7 @@ impl EmbeddedSource {
 
 #[async_trait]
 impl Source for EmbeddedSource {
-    async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Record>, LogError> {
+    async fn poll_within(&mut self, room: Room, wait: Duration) -> Result<Vec<Record>, LogError> {
         let deadline = Instant::now() + wait;
         loop {
             self.check_member()?;
@@ -102,7 +139,7 @@ impl Source for EmbeddedSource {
                 return Ok(Vec::new());
             }
             self.refresh()?;
-            let records = self.read(max).await?;
+            let records = self.read(room).await?;
             if !records.is_empty() || Instant::now() >= deadline {
                 return Ok(records);
             }
@@ -110,6 +147,21 @@ impl Source for EmbeddedSource {
             // A wake-up before this line is kept by `Notify`.
             let _late = tokio::time::timeout_at(wake_at, self.waiter.notify.notified()).await;
         }
+    }
+
+    fn held(&self) -> Held {
+        self.held.clone()
+    }
+
+    async fn park(&mut self, parts: &[Assigned]) -> Result<(), LogError> {
+        self.orders.extend(parts.iter().copied().map(Order::Park));
+        Ok(())
+    }
+
+    async fn unpark(&mut self, parts: &[Assigned]) -> Result<(), LogError> {
+        self.orders.extend(parts.iter().copied().map(Order::Unpark));
+        self.waiter.notify.notify_one();
+        Ok(())
     }
 
     async fn commit(&mut self, done: &[Commit]) -> Result<(), LogError> {
@@ -134,7 +186,7 @@ impl Source for EmbeddedSource {
     async fn lag(&mut self) -> Result<Vec<Lag>, LogError> {
         self.refresh()?;
         let state = self.shared.state.read();
-        Ok(self.positions.iter().map(|want| want.lag(&state)).collect())
+        Ok(self.positions.iter().filter(|want| want.is_ours()).map(|want| want.lag(&state)).collect())
     }
 
     async fn pause(&mut self) -> Result<(), LogError> {

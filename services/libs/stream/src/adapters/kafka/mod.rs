@@ -7,6 +7,7 @@
 mod admin;
 mod client;
 mod producer;
+mod share;
 mod source;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -14,14 +15,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
 };
 use schemas::TopicSpec;
 
 pub use self::admin::topic_settings;
 use self::{client::Quiet, producer::BatchProducer};
-use crate::{Bounds, EventLog, LogError, Outgoing, Source, Subscription};
+use crate::{Assigned, Bounds, EventLog, LogError, Outgoing, Source, Subscription};
 
 #[derive(Debug, Clone, Default)]
 pub struct KafkaConfig {
@@ -99,8 +100,8 @@ impl EventLog for KafkaLog {
         Ok(Box::new(source::subscribe(&self.config, subscription).await?))
     }
 
-    async fn read_from(&self, topic: &'static TopicSpec, offsets: &[i64]) -> Result<Box<dyn Source>, LogError> {
-        Ok(Box::new(source::read_from(&self.config, topic, offsets)?))
+    async fn assign(&self, parts: Vec<Assigned>) -> Result<Box<dyn Source>, LogError> {
+        Ok(Box::new(source::assign(&self.config, &parts)?))
     }
 
     async fn bounds(&self, topic: &'static TopicSpec) -> Result<Vec<Bounds>, LogError> {
@@ -153,8 +154,8 @@ fn edge_offsets(
     Ok((0..partitions).map(|p| offset_of(&answer, topic, p).unwrap_or(0)).collect())
 }
 
-fn edges(
-    consumer: &impl Consumer<Quiet>,
+fn edges<C: ConsumerContext>(
+    consumer: &impl Consumer<C>,
     mut list: TopicPartitionList,
     edge: Offset,
 ) -> Result<TopicPartitionList, LogError> {
