@@ -7,16 +7,13 @@
 //!   apache-avro 0.22 panics when it is;
 //! * whatever the bytes, decoding returns an error and allocates no more than [`MAX_FRAME_BYTES`] for one value.
 
-use std::{collections::HashMap, marker::PhantomData, sync::LazyLock};
-
-use apache_avro::{
-    Schema, reader::datum::GenericDatumReader, util::max_allocation_bytes, writer::datum::GenericDatumWriter,
-};
+use std::marker::PhantomData;
 
 use crate::{
     event::Event,
+    known::{self, Known},
     positional::Positional,
-    topic::{TopicSpec, all_topics},
+    topic::TopicSpec,
 };
 
 /// Longest frame that is decoded. Kafka's own default limit for a record is 1 MiB; a dead letter holds one whole.
@@ -37,8 +34,9 @@ pub enum DecodeError {
     /// The bytes are no frame at all: dead letter.
     #[error("not a frame: it does not begin with a zero byte and a schema id")]
     NotFramed,
-    /// Written with a schema that this build does not know: look it up and retry, then park; never a dead letter.
-    #[error("schema id {0:#010x} is unknown to this build")]
+    /// Written with a schema that this process does not know yet: look it up in `stream.schemas`, [`crate::learn`] it and
+    /// retry, then park; never a dead letter.
+    #[error("schema id {0:#010x} is unknown here")]
     UnknownSchema(u32),
     /// A frame of another topic: dead letter.
     #[error("schema id {id:#010x} belongs to {actual}, not to {wanted}")]
@@ -54,43 +52,8 @@ pub enum DecodeError {
     Avro(Box<apache_avro::Error>),
 }
 
-/// A schema that this build can read, with everything that reading and writing needs, made once per process.
-struct Known {
-    topic: &'static TopicSpec,
-    reader: GenericDatumReader<'static>,
-    writer: GenericDatumWriter<'static>,
-}
-
-static KNOWN: LazyLock<HashMap<u32, Known>> = LazyLock::new(|| {
-    max_allocation_bytes(MAX_FRAME_BYTES);
-    let mut known = HashMap::new();
-    for topic in all_topics() {
-        for (id, text) in std::iter::once((topic.schema_id, topic.schema)).chain(topic.retired.iter().copied()) {
-            let before = known.insert(id, parse(topic, text));
-            assert!(before.is_none(), "a test keeps schema ids unique");
-        }
-    }
-    known
-});
-
-fn parse(topic: &'static TopicSpec, text: &'static str) -> Known {
-    // One schema per id and process: leaking it gives readers and writers the lifetime that they have anyway.
-    let schema: &'static Schema = Box::leak(Box::new(Schema::parse_str(text).expect("a test parses every schema")));
-    Known {
-        topic,
-        reader: GenericDatumReader::builder(schema)
-            .human_readable(false)
-            .build()
-            .expect("a test resolves every schema"),
-        writer: GenericDatumWriter::builder(schema)
-            .human_readable(false)
-            .build()
-            .expect("a test resolves every schema"),
-    }
-}
-
 fn written<E: Event>() -> &'static Known {
-    KNOWN.get(&E::TOPIC.schema_id).expect("every event's topic is in all_topics")
+    known::find(E::TOPIC.schema_id).expect("every event's topic is in all_topics")
 }
 
 /// Encodes events of one type into one buffer, which is reused from event to event.
@@ -150,7 +113,7 @@ pub fn split_frame(frame: &[u8]) -> Result<(u32, &[u8]), DecodeError> {
 /// Decodes one event.
 pub fn decode<E: Event>(frame: &[u8]) -> Result<E, DecodeError> {
     let (id, mut datum) = split_frame(frame)?;
-    let known = KNOWN.get(&id).ok_or(DecodeError::UnknownSchema(id))?;
+    let known = known::find(id).ok_or(DecodeError::UnknownSchema(id))?;
     if known.topic != E::TOPIC {
         return Err(DecodeError::WrongTopic { id, wanted: E::TOPIC.name, actual: known.topic.name });
     }
@@ -161,5 +124,5 @@ pub fn decode<E: Event>(frame: &[u8]) -> Result<E, DecodeError> {
 /// The topic that a frame was written for.
 pub fn topic_of(frame: &[u8]) -> Result<&'static TopicSpec, DecodeError> {
     let (id, _) = split_frame(frame)?;
-    KNOWN.get(&id).map(|known| known.topic).ok_or(DecodeError::UnknownSchema(id))
+    known::find(id).map(|known| known.topic).ok_or(DecodeError::UnknownSchema(id))
 }

@@ -7,6 +7,7 @@ mod evolution;
 mod examples;
 mod grammar;
 mod kinds;
+mod learning;
 mod schemas_files;
 mod topics;
 mod types;
