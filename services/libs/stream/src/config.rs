@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EmbeddedConfig, EmbeddedLog, EventLog, KafkaConfig, KafkaLog, LogError};
+use crate::{EmbeddedConfig, EmbeddedLog, EventLog, KafkaConfig, KafkaLog, Keep, LogError};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -88,8 +88,10 @@ impl Config {
         EmbeddedConfig {
             sync_every: Duration::from_millis(self.embedded.sync_every_ms),
             segment_bytes: self.embedded.segment_mib << 20,
-            retention_age: Duration::from_secs(self.embedded.retention_days * 24 * 3600),
-            retention_bytes: self.embedded.retention_gib << 30,
+            keep: Keep::Age {
+                age: Duration::from_secs(self.embedded.retention_days * 24 * 3600),
+                bytes: self.embedded.retention_gib << 30,
+            },
             ..EmbeddedConfig::new(data_dir.join("stream"))
         }
     }

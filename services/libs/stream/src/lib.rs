@@ -19,7 +19,9 @@ mod pump;
 mod record;
 
 pub use adapters::{
-    embedded::{Damage, EmbeddedConfig, EmbeddedLog, EmbeddedStats, MAX_RECORD_BYTES},
+    embedded::{
+        Ack, Damage, EmbeddedConfig, EmbeddedLog, EmbeddedStats, Files, Keep, MAX_RECORD_BYTES, RealFiles,
+    },
     kafka::{KafkaConfig, KafkaLog, topic_settings},
 };
 pub use client::Client;

@@ -13,7 +13,7 @@ use std::{
 
 use common::{append, outgoing, read, topic, until, value};
 use schemas::TopicSpec;
-use stream::{EmbeddedConfig, EmbeddedLog, EventLog, LogError, Record, Source, Start, Subscription};
+use stream::{EmbeddedConfig, EmbeddedLog, EventLog, Keep, LogError, Record, Source, Start, Subscription};
 
 static T: TopicSpec = topic("test.events", 3, false);
 static STATE: TopicSpec = topic("test.state", 2, true);
@@ -21,7 +21,12 @@ static QUIET: TopicSpec = topic("test.quiet", 1, false);
 
 /// The records of these tests are from 2023; only the test of retention by age wants them dropped for that.
 fn config(dir: &Path) -> EmbeddedConfig {
-    EmbeddedConfig { retention_age: Duration::from_secs(1000 * 365 * 24 * 3600), ..EmbeddedConfig::new(dir) }
+    EmbeddedConfig { keep: keep(20 << 30), ..EmbeddedConfig::new(dir) }
+}
+
+/// A thousand years, and this many bytes.
+fn keep(bytes: u64) -> Keep {
+    Keep::Age { age: Duration::from_secs(1000 * 365 * 24 * 3600), bytes }
 }
 
 fn everything(topics: &[&'static TopicSpec]) -> Subscription {
@@ -248,7 +253,7 @@ async fn the_newest_member_of_a_group_takes_over() {
 #[tokio::test]
 async fn retention_drops_segments_and_keeps_the_newest_state() {
     let dir = tempfile::tempdir().expect("a folder");
-    let settings = EmbeddedConfig { segment_bytes: 16 << 10, retention_bytes: 64 << 10, ..config(dir.path()) };
+    let settings = EmbeddedConfig { segment_bytes: 16 << 10, keep: keep(64 << 10), ..config(dir.path()) };
     let log = EmbeddedLog::open(settings.clone()).expect("opens");
     let port: Arc<dyn EventLog> = log.clone();
     append(&port, vec![outgoing(&QUIET, "q", "value-0")]).await;
@@ -301,7 +306,7 @@ async fn retention_drops_segments_and_keeps_the_newest_state() {
 #[tokio::test]
 async fn a_reader_that_retention_overtook_reads_on_and_the_loss_is_counted() {
     let dir = tempfile::tempdir().expect("a folder");
-    let settings = EmbeddedConfig { segment_bytes: 16 << 10, retention_bytes: 48 << 10, ..config(dir.path()) };
+    let settings = EmbeddedConfig { segment_bytes: 16 << 10, keep: keep(48 << 10), ..config(dir.path()) };
     let log = EmbeddedLog::open(settings).expect("opens");
     let port: Arc<dyn EventLog> = log.clone();
     append(&port, vec![outgoing(&T, "k", "first")]).await;
@@ -319,8 +324,9 @@ async fn a_reader_that_retention_overtook_reads_on_and_the_loss_is_counted() {
 #[tokio::test]
 async fn events_older_than_the_retention_age_go_with_their_segment() {
     let dir = tempfile::tempdir().expect("a folder");
+    let day = Duration::from_secs(24 * 3600);
     let settings =
-        EmbeddedConfig { segment_bytes: 8 << 10, retention_age: Duration::from_secs(24 * 3600), ..config(dir.path()) };
+        EmbeddedConfig { segment_bytes: 8 << 10, keep: Keep::Age { age: day, bytes: 20 << 30 }, ..config(dir.path()) };
     let log = EmbeddedLog::open(settings).expect("opens");
     let port: Arc<dyn EventLog> = log.clone();
     for _ in 0..10 {

@@ -14,7 +14,7 @@ use std::{
 
 use common::{outgoing, topic, value};
 use schemas::TopicSpec;
-use stream::{EmbeddedConfig, EmbeddedLog, EventLog, Start, Subscription};
+use stream::{EmbeddedConfig, EmbeddedLog, EventLog, Keep, Start, Subscription};
 
 static T: TopicSpec = topic("test.kill", 3, false);
 const DIR: &str = "STREAM_TEST_CHILD_DIR";
@@ -22,7 +22,7 @@ const DIR: &str = "STREAM_TEST_CHILD_DIR";
 fn config(dir: &Path) -> EmbeddedConfig {
     let age = Duration::from_secs(1000 * 365 * 24 * 3600);
     // Small segments: kills also meet the making of a new one.
-    EmbeddedConfig { retention_age: age, segment_bytes: 64 << 10, ..EmbeddedConfig::new(dir) }
+    EmbeddedConfig { keep: Keep::Age { age, bytes: 20 << 30 }, segment_bytes: 64 << 10, ..EmbeddedConfig::new(dir) }
 }
 
 fn child(test: &str, dir: &Path) -> Child {

@@ -15,8 +15,9 @@ pub struct TopicState {
     pub ends: Vec<i64>,
 }
 
-/// Group → (topic id, partition) → next offset.
-pub type Groups = BTreeMap<String, BTreeMap<(u16, u16), i64>>;
+/// (topic id, partition) → next offset.
+pub type Commits = BTreeMap<(u16, u16), i64>;
+pub type Groups = BTreeMap<String, Commits>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Checkpoint {
@@ -110,7 +111,7 @@ impl Checkpoint {
         let mut groups = Groups::new();
         for _ in 0..rest.u16()? {
             let group = rest.text()?;
-            let mut commits = BTreeMap::new();
+            let mut commits = Commits::new();
             for _ in 0..rest.u32()? {
                 let at = (rest.u16()?, rest.u16()?);
                 commits.insert(at, rest.i64()?);

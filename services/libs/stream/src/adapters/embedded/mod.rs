@@ -5,24 +5,27 @@
 //! What it does not: replication. The disk is the single point of failure; Kafka is the answer to that.
 
 mod checkpoint;
+mod config;
 mod cursor;
+mod files;
 mod frame;
 mod index;
 mod lock;
 mod queue;
 mod recover;
+mod reserve;
 mod retain;
 mod scan;
 mod shared;
 mod source;
+mod syncer;
 mod writer;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -30,51 +33,37 @@ use parking_lot::Mutex;
 use schemas::TopicSpec;
 use tokio::sync::Notify;
 
-pub use self::shared::Damage;
+pub use self::{
+    config::{Ack, EmbeddedConfig, Keep},
+    files::{Files, RealFiles},
+    shared::Damage,
+};
 use self::{
     cursor::Cursor,
     lock::WriterLock,
     queue::{Queue, Work},
+    reserve::Reserve,
     shared::{Shared, Waiter, topic_bit},
     source::{EmbeddedSource, Reading},
+    syncer::Syncer,
     writer::Writer,
 };
 use crate::{Assigned, Bounds, EventLog, LogError, Outgoing, Source, Start, Subscription};
-
-#[derive(Debug, Clone)]
-pub struct EmbeddedConfig {
-    pub dir: PathBuf,
-    /// Shortest time between two syncs; zero syncs as often as there is something. At most [`EmbeddedConfig::MAX_SYNC_EVERY`].
-    pub sync_every: Duration,
-    pub segment_bytes: u64,
-    pub retention_age: Duration,
-    pub retention_bytes: u64,
-    /// Bytes that may wait for the disk; beyond, `append` waits.
-    pub max_pending_bytes: usize,
-}
-
-impl EmbeddedConfig {
-    pub const MAX_SYNC_EVERY: Duration = Duration::from_millis(50);
-
-    /// The defaults of the platform: 30 days or 20 GiB.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            sync_every: Duration::ZERO,
-            segment_bytes: 64 << 20,
-            retention_age: Duration::from_secs(30 * 24 * 3600),
-            retention_bytes: 20 << 30,
-            max_pending_bytes: 32 << 20,
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EmbeddedStats {
     pub appended: u64,
     pub bytes: u64,
     pub syncs: u64,
+    /// Commits and background syncs that failed.
     pub failures: u64,
+    /// Of these, the background syncs.
+    pub failed_syncs: u64,
+    /// Bytes that are answered and not on the disk yet ([`Ack::Written`]).
+    pub unsynced_bytes: u64,
+    /// What the group of [`Keep::Uncommitted`] has not committed yet; zero otherwise.
+    pub backlog_records: u64,
+    pub backlog_bytes: u64,
     pub segments: u64,
     pub total_bytes: u64,
     pub dropped_segments: u64,
@@ -91,7 +80,16 @@ pub struct EmbeddedLog {
 
 struct Writing {
     queue: Arc<Queue>,
-    thread: Mutex<Option<(JoinHandle<()>, WriterLock)>>,
+    syncer: Option<Arc<Syncer>>,
+    reserve: Reserve,
+    keep: Keep,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    writer: JoinHandle<()>,
+    syncer: Option<JoinHandle<()>>,
+    lock: WriterLock,
 }
 
 /// A record may not be larger: a dead letter that holds a whole record of Kafka's default limit fits.
@@ -103,15 +101,32 @@ impl EmbeddedLog {
         let dir = config.dir.clone();
         fs::create_dir_all(&dir).map_err(|e| LogError::io(format!("cannot create {}", dir.display()), &e))?;
         let lock = WriterLock::take(&dir)?;
-        let loaded = recover::load(&dir, true)?;
+        let loaded = recover::load(&*config.files, &dir, true)?;
+        let reserve = Reserve::new(&dir, config.reserve_bytes, config.files.clone());
+        if let Err(error) = reserve.restore() {
+            tracing::warn!(dir = %dir.display(), %error, "the event log has no reserve for a full disk");
+        }
         let shared = Arc::new(Shared::new(dir, loaded.state, loaded.damage));
         let queue = Arc::new(Queue::new(config.max_pending_bytes));
-        let writer = Writer::new(shared.clone(), queue.clone(), config, loaded.latest)?;
-        let thread = std::thread::Builder::new()
-            .name("event-log".into())
-            .spawn(move || writer.run())
-            .map_err(|e| LogError::io("cannot start the event log's writer thread", &e))?;
-        let writing = Writing { queue, thread: Mutex::new(Some((thread, lock))) };
+        let keep = config.keep.clone();
+        let syncer = match config.ack {
+            Ack::Synced => None,
+            Ack::Written if config.sync_every.is_zero() => Some(EmbeddedConfig::MAX_SYNC_EVERY),
+            Ack::Written => Some(config.sync_every.min(EmbeddedConfig::MAX_SYNC_EVERY)),
+        };
+        let syncer = syncer.map(|every| Arc::new(Syncer::new(every)));
+        let files = config.files.clone();
+        let writer = Writer::new(shared.clone(), queue.clone(), syncer.clone(), config, loaded.latest)?;
+        let sync_thread = match syncer.clone() {
+            None => None,
+            Some(syncer) => {
+                let shared = shared.clone();
+                Some(start_thread("event-log-sync", move || syncer.run(&shared, &*files))?)
+            }
+        };
+        let writer = start_thread("event-log", move || writer.run())?;
+        let threads = Mutex::new(Some(Threads { writer, syncer: sync_thread, lock }));
+        let writing = Writing { queue, syncer, reserve, keep, threads };
         Ok(Arc::new(Self { shared, writing: Some(writing) }))
     }
 
@@ -119,24 +134,51 @@ impl EmbeddedLog {
     /// 50 ms after; it cannot commit.
     pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Arc<Self>, LogError> {
         let dir = dir.as_ref();
-        let loaded = recover::load(dir, false)?;
+        let loaded = recover::load(&RealFiles, dir, false)?;
         let shared = Shared::new(dir.to_owned(), loaded.state, loaded.damage);
         Ok(Arc::new(Self { shared: Arc::new(shared), writing: None }))
     }
 
-    /// Writes what waits, stops the writer and frees the lock. Readers get `Closed` from then on. Blocks for one sync.
+    /// Writes what waits, stops the threads and frees the lock. Readers get `Closed` from then on. Blocks for one sync.
     pub fn close(&self) {
         if let Some(writing) = &self.writing {
             writing.queue.stop();
-            if let Some((thread, lock)) = writing.thread.lock().take() {
-                if thread.join().is_err() {
-                    tracing::error!(dir = %self.shared.dir.display(), "the event log's writer thread had panicked");
+            if let Some(Threads { writer, syncer, lock }) = writing.threads.lock().take() {
+                let dir = self.shared.dir.display();
+                // The writer's end ends the syncer.
+                for thread in [Some(writer), syncer].into_iter().flatten() {
+                    if thread.join().is_err() {
+                        tracing::error!(%dir, "a thread of the event log had panicked");
+                    }
                 }
                 drop(lock);
             }
         }
         self.shared.state.write().closed = true;
         self.shared.wake(u128::MAX);
+    }
+
+    /// Waits until everything that was answered is on the disk; at once with [`Ack::Synced`].
+    pub async fn synced(&self) -> Result<(), LogError> {
+        match self.writing.as_ref().ok_or(LogError::ReadOnly)?.syncer.as_ref() {
+            Some(syncer) => syncer.synced().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the room of `reserve_bytes` is held.
+    pub fn has_reserve(&self) -> bool {
+        self.writing.as_ref().is_some_and(|w| w.reserve.is_held())
+    }
+
+    /// Frees the reserve, so that the next appends fit on a full disk. False: there was none. May block as long as the disk does.
+    pub fn give_up_reserve(&self) -> Result<bool, LogError> {
+        self.writing.as_ref().ok_or(LogError::ReadOnly)?.reserve.give_up()
+    }
+
+    /// Takes the reserve again; `Ok` when it is held. May block as long as the disk does.
+    pub fn restore_reserve(&self) -> Result<(), LogError> {
+        self.writing.as_ref().ok_or(LogError::ReadOnly)?.reserve.restore()
     }
 
     /// Places that could not be read, so far.
@@ -146,15 +188,23 @@ impl EmbeddedLog {
 
     pub fn stats(&self) -> EmbeddedStats {
         let counters = &self.shared.counters;
-        let (segments, total_bytes) = {
+        let (segments, total_bytes, (backlog_records, backlog_bytes)) = {
             let state = self.shared.state.read();
-            (state.segments.len() as u64, state.total_bytes())
+            let backlog = match self.writing.as_ref().map(|w| &w.keep) {
+                Some(Keep::Uncommitted { group, .. }) => state.backlog(group),
+                _ => (0, 0),
+            };
+            (state.segments.len() as u64, state.total_bytes(), backlog)
         };
         EmbeddedStats {
             appended: counters.appended.load(Ordering::Relaxed),
             bytes: counters.bytes.load(Ordering::Relaxed),
             syncs: counters.syncs.load(Ordering::Relaxed),
             failures: counters.failures.load(Ordering::Relaxed),
+            failed_syncs: counters.failed_syncs.load(Ordering::Relaxed),
+            unsynced_bytes: self.writing.as_ref().and_then(|w| w.syncer.as_ref()).map_or(0, |s| s.unsynced()),
+            backlog_records,
+            backlog_bytes,
             segments,
             total_bytes,
             dropped_segments: counters.dropped_segments.load(Ordering::Relaxed),
@@ -291,6 +341,11 @@ impl EventLog for EmbeddedLog {
         let partitions = state.topics[usize::from(id)].parts.len() as u16;
         Ok((0..partitions).map(|p| commits.and_then(|c| c.get(&(id, p)).copied())).collect())
     }
+}
+
+fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map_err(|e| LogError::io(format!("cannot start the thread {name}"), &e))
 }
 
 /// The one clock reading of this adapter: retention by age compares record timestamps, which are wall time, with it.

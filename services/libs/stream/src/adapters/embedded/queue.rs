@@ -46,6 +46,20 @@ struct Inner {
     stop: bool,
 }
 
+/// Dropped after the receiver of the answer: then a request that still waits is nobody's.
+struct TakeBack<'a> {
+    queue: &'a Queue,
+    answered: bool,
+}
+
+impl Drop for TakeBack<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.queue.take_back();
+        }
+    }
+}
+
 /// Starts a commit without waiting any longer.
 const COMMIT_BYTES: usize = 1 << 20;
 /// One commit takes no more than this, so that its callers wait for one write of bounded size.
@@ -69,7 +83,9 @@ impl Queue {
         self.ask(Work::Append { batch, bytes, _room: room }).await
     }
 
+    /// Queues and waits for the answer. A caller that gives up before the writer came to it takes its request back.
     pub async fn ask(&self, work: Work) -> Result<(), LogError> {
+        let mut caller = TakeBack { queue: self, answered: false };
         let (reply, answer) = oneshot::channel();
         {
             let mut inner = self.inner.lock();
@@ -82,7 +98,9 @@ impl Queue {
             inner.requests.push_back(Request { work, reply });
         }
         self.ready.notify_one();
-        answer.await.unwrap_or(Err(LogError::Closed))
+        let answer = answer.await;
+        caller.answered = true;
+        answer.unwrap_or(Err(LogError::Closed))
     }
 
     /// For the writer: everything for the next commit. Waits until there is something, and then until `not_before` unless enough
@@ -119,6 +137,20 @@ impl Queue {
         self.inner.lock().stop = true;
         self.room.close();
         self.ready.notify_all();
+    }
+
+    /// Removes the requests whose callers are gone, with the room that they hold.
+    fn take_back(&self) {
+        let mut inner = self.inner.lock();
+        let mut bytes = 0;
+        inner.requests.retain(|request| {
+            let gone = request.reply.is_closed();
+            if let (true, Work::Append { bytes: b, .. }) = (gone, &request.work) {
+                bytes += b;
+            }
+            !gone
+        });
+        inner.bytes -= bytes;
     }
 
     /// Drops what nobody will take any more; its callers get `Closed`.

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     checkpoint::{self, Checkpoint},
+    files::Files,
     frame::{self, HEAD, KIND_CHECKPOINT, KIND_RECORD, Parsed},
     index::{Part, SegmentIndex},
     scan::{Scan, Step},
@@ -55,18 +56,17 @@ pub fn segment_ids(dir: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// Reads everything. With `repair` (the writer) the torn tail is cut and a last segment that never got its first frame is removed.
-pub fn load(dir: &Path, repair: bool) -> Result<Loaded, LogError> {
+pub fn load(files: &dyn Files, dir: &Path, repair: bool) -> Result<Loaded, LogError> {
     let failed = |what: &str, path: &Path, e: &io::Error| LogError::io(format!("{what} {}", path.display()), e);
     let mut found = Vec::new();
     for id in segment_ids(dir).map_err(|e| failed("cannot list", dir, &e))? {
         let path = segment_path(dir, id);
-        let file =
-            OpenOptions::new().read(true).write(repair).open(&path).map_err(|e| failed("cannot open", &path, &e))?;
+        let file = files.open(&path, repair).map_err(|e| failed("cannot open", &path, &e))?;
         let head = peek(&file, id).map_err(|e| failed("cannot read", &path, &e))?;
         found.push((id, Arc::new(file), head));
     }
     if repair {
-        remove_unborn(dir, &mut found)?;
+        remove_unborn(files, dir, &mut found)?;
     }
 
     let mut loaded = Loaded::default();
@@ -92,8 +92,9 @@ pub fn load(dir: &Path, repair: bool) -> Result<Loaded, LogError> {
                     bytes = end - from,
                     "cut an interrupted write off the end of the event log"
                 );
-                file.set_len(from)
-                    .and_then(|()| file.sync_all())
+                files
+                    .set_len(&file, from)
+                    .and_then(|()| files.sync(&file))
                     .map_err(|e| failed("cannot cut the tail of", &path, &e))?;
                 from
             }
@@ -113,7 +114,11 @@ pub fn load(dir: &Path, repair: bool) -> Result<Loaded, LogError> {
 }
 
 /// A crash while a segment was being made leaves a last file without one good frame: it never held anything.
-fn remove_unborn(dir: &Path, found: &mut Vec<(u64, Arc<File>, Option<Checkpoint>)>) -> Result<(), LogError> {
+fn remove_unborn(
+    files: &dyn Files,
+    dir: &Path,
+    found: &mut Vec<(u64, Arc<File>, Option<Checkpoint>)>,
+) -> Result<(), LogError> {
     while let Some((id, file, None)) = found.last() {
         let path = segment_path(dir, *id);
         let failed = |e: &io::Error| LogError::io(format!("cannot remove the unfinished {}", path.display()), e);
@@ -123,7 +128,7 @@ fn remove_unborn(dir: &Path, found: &mut Vec<(u64, Arc<File>, Option<Checkpoint>
         if !first.map_err(|e| failed(&e))? {
             return Ok(());
         }
-        fs::remove_file(&path).map_err(|e| failed(&e))?;
+        files.remove(&path).map_err(|e| failed(&e))?;
         found.pop();
     }
     Ok(())

@@ -1,12 +1,10 @@
-//! Retention: whole segments go from the front, by size and age; what state topics still need is carried forward first.
+//! Retention: whole segments go from the front, by size and age; what state topics still need is carried forward first. Or, in a log
+//! that is a way and not a store, when they are done with.
 
-use std::{
-    fs::{self, File},
-    io,
-    sync::atomic::Ordering,
-};
+use std::{fs::File, io, sync::atomic::Ordering};
 
 use super::{
+    Keep,
     frame::{self, KIND_RECORD},
     recover::{FIRST_FRAME, segment_path},
     scan::{Scan, Step},
@@ -15,16 +13,25 @@ use super::{
 use crate::LogError;
 
 impl Writer {
-    /// Drops whole segments from the front by size and age, never the last one.
+    /// Drops what may go, never the last segment.
     pub fn retain(&mut self) {
+        match self.config.keep.clone() {
+            Keep::Age { age, bytes } => self.drop_old(i64::try_from(age.as_micros()).unwrap_or(i64::MAX), bytes),
+            Keep::Uncommitted { group, .. } => {
+                let done = self.shared.state.read().groups.get(&group).cloned().unwrap_or_default();
+                self.drop_done(&done);
+            }
+        }
+    }
+
+    fn drop_old(&mut self, age_us: i64, bytes: u64) {
         let last_candidate = self.active.id;
         loop {
             let oldest = {
                 let state = self.shared.state.read();
                 let total = state.total_bytes();
                 state.segments.first_key_value().and_then(|(id, segment)| {
-                    let too_much = total > self.config.retention_bytes;
-                    let age_us = i64::try_from(self.config.retention_age.as_micros()).unwrap_or(i64::MAX);
+                    let too_much = total > bytes;
                     let too_old = segment.index.newest_us < super::wall_us().saturating_sub(age_us);
                     (*id < last_candidate && (too_much || too_old)).then(|| (*id, segment.file.clone(), segment.len))
                 })
@@ -39,8 +46,12 @@ impl Writer {
 
     fn drop_segment(&mut self, id: u64, file: &File, len: u64) -> Result<(), LogError> {
         self.carry_forward(id, file, len)?;
+        self.remove_segment(id)
+    }
+
+    pub(super) fn remove_segment(&mut self, id: u64) -> Result<(), LogError> {
         let path = segment_path(&self.shared.dir, id);
-        match fs::remove_file(&path) {
+        match self.config.files.remove(&path) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(LogError::io(format!("cannot remove {}", path.display()), &e)),

@@ -1,7 +1,7 @@
-//! What writer and readers share: the catalogue of topics, segments and commits as of the last successful sync.
+//! What writer and readers share: the catalogue of topics, segments and commits as of the last successful commit.
 //!
-//! Only synced records are in here, so a consumer never acts on one that a power failure could take back. The lock is held for the
-//! time of a look-up; no I/O under it.
+//! With [`super::Ack::Synced`] only synced records are in here, so a consumer never acts on one that a power failure could take back.
+//! The lock is held for the time of a look-up; no I/O under it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,8 +17,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::{
-    checkpoint::{Change, Checkpoint, Groups, TopicState},
-    index::SegmentIndex,
+    checkpoint::{Change, Checkpoint, Commits, Groups, TopicState},
+    index::{Part, SegmentIndex},
 };
 use crate::{Bounds, LogError};
 
@@ -68,6 +68,8 @@ pub struct Counters {
     pub bytes: AtomicU64,
     pub syncs: AtomicU64,
     pub failures: AtomicU64,
+    /// Of the failures: syncs behind the caller's back.
+    pub failed_syncs: AtomicU64,
     pub dropped_segments: AtomicU64,
     /// Records that readers wanted and that retention or damage had taken.
     pub skipped: AtomicU64,
@@ -136,6 +138,13 @@ impl Shared {
     }
 }
 
+impl Segment {
+    /// Whether every record here is below these positions.
+    pub fn is_done(&self, commits: &Commits) -> bool {
+        self.index.parts().all(|(part, index)| commits.get(&part).is_some_and(|next| *next >= index.next))
+    }
+}
+
 impl State {
     pub fn topic_id(&self, name: &str) -> Option<u16> {
         self.by_name.get(name).copied()
@@ -195,5 +204,24 @@ impl State {
 
     pub fn total_bytes(&self) -> u64 {
         self.segments.values().map(|s| s.len).sum()
+    }
+
+    /// Records and bytes that the group has not committed yet; the bytes from the first such record on.
+    pub fn backlog(&self, group: &str) -> (u64, u64) {
+        let commits = self.groups.get(group);
+        let next = |part: Part| commits.and_then(|c| c.get(&part)).copied().unwrap_or(0);
+        let parts =
+            self.topics.iter().zip(0..).flat_map(|(t, id)| t.parts.iter().zip(0..).map(move |(b, p)| ((id, p), b)));
+        let records = parts.map(|(part, b)| (b.end - next(part).max(b.begin)).max(0).cast_unsigned()).sum();
+        let mut bytes = 0;
+        for segment in self.segments.values() {
+            if bytes > 0 {
+                bytes += segment.len;
+                continue;
+            }
+            let open = segment.index.parts().filter_map(|(part, index)| index.seek(next(part))).min();
+            bytes = open.map_or(0, |pos| segment.len.saturating_sub(pos));
+        }
+        (records, bytes)
     }
 }

@@ -7,9 +7,8 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
+    fs::File,
     io,
-    os::unix::fs::FileExt,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -17,13 +16,15 @@ use std::{
 use schemas::TopicSpec;
 
 use super::{
-    EmbeddedConfig,
-    checkpoint::{self, Change},
+    EmbeddedConfig, Keep,
+    checkpoint::{self, Change, Commits},
+    files::Files,
     frame,
     index::{Part, SegmentIndex},
     queue::{Queue, Reply, Request, Work},
     recover::{Latest, MAGIC, segment_path},
     shared::{Segment, Shared, topic_bit},
+    syncer::Syncer,
 };
 use crate::{LogError, Outgoing};
 
@@ -33,6 +34,8 @@ const RETENTION_EVERY: Duration = Duration::from_secs(30);
 pub struct Writer {
     pub(super) shared: Arc<Shared>,
     queue: Arc<Queue>,
+    /// `None`: a commit syncs by itself.
+    syncer: Option<Arc<Syncer>>,
     pub(super) config: EmbeddedConfig,
     pub(super) latest: Latest,
     pub(super) active: Active,
@@ -76,34 +79,51 @@ pub(super) struct Touch {
 }
 
 /// When this thread ends, however it ends, nobody waits for it.
-struct StopWithUs(Arc<Queue>);
+struct StopWithUs(Arc<Queue>, Option<Arc<Syncer>>);
 
 impl Drop for StopWithUs {
     fn drop(&mut self) {
         self.0.stop();
         self.0.abandon();
+        if let Some(syncer) = &self.1 {
+            syncer.stop();
+        }
     }
+}
+
+/// What a commit did, for the housekeeping after it.
+#[derive(Default)]
+struct Done {
+    /// A new segment was begun.
+    rolled: bool,
+    /// A group's positions moved.
+    committed: bool,
 }
 
 impl Writer {
     pub fn new(
         shared: Arc<Shared>,
         queue: Arc<Queue>,
+        syncer: Option<Arc<Syncer>>,
         config: EmbeddedConfig,
         latest: Latest,
     ) -> Result<Self, LogError> {
         let last = shared.state.read().segments.last_key_value().map(|(id, s)| (*id, s.file.clone(), s.len));
         let active = match last {
             Some((id, file, len)) => Active { id, file, len, abandoned: false },
-            None => make_segment(&shared, 0, 0)?,
+            None => make_segment(&shared, &*config.files, syncer.as_deref(), 0, 0)?,
         };
-        let mut writer = Self { shared, queue, config, latest, active, plan: Plan::default(), buffer: Vec::new() };
+        let (plan, buffer) = (Plan::default(), Vec::new());
+        let mut writer = Self { shared, queue, syncer, config, latest, active, plan, buffer };
         writer.reset_plan();
         Ok(writer)
     }
 
     pub fn run(mut self) {
-        let _whoever_asks_gets_an_answer = StopWithUs(self.queue.clone());
+        let _whoever_asks_gets_an_answer = StopWithUs(self.queue.clone(), self.syncer.clone());
+        // Without a sync of its own a commit costs so little that waiting would only make records late.
+        let every = if self.syncer.is_some() { Duration::ZERO } else { self.config.sync_every };
+        let every = every.min(EmbeddedConfig::MAX_SYNC_EVERY);
         let mut not_before = Instant::now();
         let mut next_retention = Instant::now();
         loop {
@@ -111,35 +131,39 @@ impl Writer {
             if group.as_ref().is_some_and(Vec::is_empty) {
                 return;
             }
-            not_before = Instant::now() + self.config.sync_every.min(EmbeddedConfig::MAX_SYNC_EVERY);
-            let rolled = group.is_some_and(|group| self.commit(group));
-            if rolled || Instant::now() >= next_retention {
+            not_before = Instant::now() + every;
+            let done = group.map(|group| self.commit(group)).unwrap_or_default();
+            let sent = done.committed && matches!(self.config.keep, Keep::Uncommitted { .. });
+            if done.rolled || sent || Instant::now() >= next_retention {
                 next_retention = Instant::now() + RETENTION_EVERY;
                 self.retain();
             }
         }
     }
 
-    /// Returns whether a new segment was begun.
-    fn commit(&mut self, group: Vec<Request>) -> bool {
-        let mut rolled = false;
+    fn commit(&mut self, group: Vec<Request>) -> Done {
+        let mut done = Done::default();
+        self.active.abandoned |= self.syncer.as_ref().is_some_and(|s| s.failed(self.active.id));
         if self.active.abandoned || self.active.len >= self.config.segment_bytes {
-            match make_segment(&self.shared, self.active.id + 1, self.active.len) {
-                Ok(active) => self.active = active,
-                Err(error) => {
-                    self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
-                    return self.refuse(group, &error);
-                }
+            if let Err(error) = self.roll() {
+                self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+                self.make_room_for(&group);
+                group.into_iter().for_each(|request| {
+                    let _gone = request.reply.send(Err(error.clone()));
+                });
+                return done;
             }
-            rolled = true;
+            done.rolled = true;
         }
         self.buffer.clear();
+        let full = self.is_over_limit();
         let mut additions = Additions::default();
         let mut replies: Vec<(Reply, Result<(), LogError>)> = Vec::with_capacity(group.len());
         // Batches stay alive until they are answered: their room in the queue is freed with them.
         let mut kept = Vec::with_capacity(group.len());
         for Request { work, reply } in group {
             let result = match &work {
+                Work::Append { .. } if full.is_some() => Err(full.clone().expect("looked at in the guard")),
                 Work::Append { batch, .. } => self.stage_batch(batch, &mut additions),
                 Work::Topics(topics) => topics.iter().try_for_each(|t| self.stage_topic(t, &mut additions).map(drop)),
                 Work::Changes(changes) => {
@@ -150,20 +174,76 @@ impl Writer {
             kept.push(work);
             replies.push((reply, result));
         }
+        done.committed = additions.changes.iter().any(|c| matches!(c, Change::Commit { .. }));
+        let changes = if done.committed { additions.changes.clone() } else { Vec::new() };
         let outcome = if self.buffer.is_empty() { Ok(()) } else { self.write_out(additions) };
+        if outcome.is_err() {
+            self.make_room(&changes);
+        }
         drop(kept);
         for (reply, result) in replies {
             // The caller may be gone; the batch is durable all the same.
             let _gone = reply.send(result.and_then(|()| outcome.clone()));
         }
-        rolled
+        done
     }
 
-    fn refuse(&self, group: Vec<Request>, error: &LogError) -> bool {
-        for request in group {
-            let _gone = request.reply.send(Err(error.clone()));
+    fn roll(&mut self) -> Result<(), LogError> {
+        let id = self.active.id + 1;
+        let active = make_segment(&self.shared, &*self.config.files, self.syncer.as_deref(), id, self.active.len)?;
+        self.active = active;
+        Ok(())
+    }
+
+    /// A log that may drop nothing says so as a full disk would.
+    fn is_over_limit(&self) -> Option<LogError> {
+        let Keep::Uncommitted { bytes, .. } = &self.config.keep else { return None };
+        let total = self.shared.state.read().total_bytes();
+        (total >= *bytes).then(|| LogError::Io {
+            what: "cannot write the event log".to_owned(),
+            kind: io::ErrorKind::StorageFull,
+            message: format!("{total} bytes wait in it, its limit is {bytes}"),
+        })
+    }
+
+    fn make_room_for(&mut self, group: &[Request]) {
+        let works = group.iter().map(|request| &request.work);
+        let changes: Vec<Change> =
+            works.filter_map(|w| if let Work::Changes(c) = w { Some(c.clone()) } else { None }).flatten().collect();
+        self.make_room(&changes);
+    }
+
+    /// A full disk may keep a commit from being written, though what it names could go: it goes, and the caller tries again.
+    fn make_room(&mut self, changes: &[Change]) {
+        let Keep::Uncommitted { group, .. } = &self.config.keep else { return };
+        let mut done = self.shared.state.read().groups.get(group).cloned().unwrap_or_default();
+        for change in changes {
+            if let Change::Commit { group: g, topic, partition, next } = change
+                && g == group
+            {
+                done.insert((*topic, *partition), *next);
+            }
         }
-        false
+        self.drop_done(&done);
+        let state = self.shared.state.read();
+        let all_done = state.segments.get(&self.active.id).is_some_and(|s| s.is_done(&done) && s.index.records > 0);
+        drop(state);
+        self.active.abandoned |= all_done;
+    }
+
+    /// Drops the segments of which every record is below these positions.
+    pub(super) fn drop_done(&mut self, done: &Commits) {
+        loop {
+            let state = self.shared.state.read();
+            let first = state.segments.first_key_value();
+            let first = first.and_then(|(id, s)| (*id < self.active.id && s.is_done(done)).then_some(*id));
+            drop(state);
+            let Some(id) = first else { return };
+            if let Err(error) = self.remove_segment(id) {
+                tracing::warn!(segment = id, %error, "could not drop a segment that is done with; trying again later");
+                return;
+            }
+        }
     }
 
     pub(super) fn pos(&self) -> u64 {
@@ -237,7 +317,9 @@ impl Writer {
         }
         self.active.len = self.pos();
         let counters = &self.shared.counters;
-        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        if self.syncer.is_none() {
+            counters.syncs.fetch_add(1, Ordering::Relaxed);
+        }
         counters.appended.fetch_add(additions.records.len() as u64, Ordering::Relaxed);
         counters.bytes.fetch_add(self.buffer.len() as u64, Ordering::Relaxed);
 
@@ -265,16 +347,20 @@ impl Writer {
     }
 
     fn write_and_sync(&mut self) -> Result<(), LogError> {
-        let file = &self.active.file;
-        if let Err(e) = file.write_all_at(&self.buffer, self.active.len) {
+        let (file, files) = (&self.active.file, &self.config.files);
+        if let Err(e) = files.write_at(file, &self.buffer, self.active.len) {
             // Cut the half-written group off; if that fails too, nothing may follow it here.
-            self.active.abandoned = file.set_len(self.active.len).is_err();
+            self.active.abandoned = files.set_len(file, self.active.len).is_err();
             return Err(LogError::io("cannot write the event log", &e));
         }
-        if let Err(e) = file.sync_data() {
+        if let Some(syncer) = &self.syncer {
+            syncer.note(self.active.id, file, self.buffer.len() as u64, false);
+            return Ok(());
+        }
+        if let Err(e) = files.sync(file) {
             // After a failed sync the kernel may call pages clean that never reached the disk: this file takes no more.
             self.active.abandoned = true;
-            let _best_effort = file.set_len(self.active.len);
+            let _best_effort = files.set_len(file, self.active.len);
             return Err(LogError::io("cannot sync the event log", &e));
         }
         Ok(())
@@ -292,26 +378,37 @@ impl Writer {
     }
 }
 
-/// Makes a segment with its first frame, durably, and puts it into the catalogue.
-fn make_segment(shared: &Shared, id: u64, previous_len: u64) -> Result<Active, LogError> {
+/// Makes a segment with its first frame, durably unless a syncer will see to that, and puts it into the catalogue.
+fn make_segment(
+    shared: &Shared,
+    files: &dyn Files,
+    syncer: Option<&Syncer>,
+    id: u64,
+    previous_len: u64,
+) -> Result<Active, LogError> {
     let path = segment_path(&shared.dir, id);
     let mut bytes = MAGIC.to_vec();
     shared.state.read().checkpoint(previous_len).write(&mut bytes, id, 0);
     let len = bytes.len() as u64;
     let make = || -> io::Result<File> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        file.write_all_at(&bytes, 0)?;
-        file.sync_all()?;
-        File::open(&shared.dir)?.sync_all()?;
+        let file = files.make(&path)?;
+        files.write_at(&file, &bytes, 0)?;
+        if syncer.is_none() {
+            files.sync(&file)?;
+            files.sync_dir(&shared.dir)?;
+        }
         Ok(file)
     };
     let file = match make() {
         Ok(file) => Arc::new(file),
         Err(e) => {
-            let _best_effort = fs::remove_file(&path);
+            let _best_effort = files.remove(&path);
             return Err(LogError::io(format!("cannot make {}", path.display()), &e));
         }
     };
+    if let Some(syncer) = syncer {
+        syncer.note(id, &file, len, true);
+    }
     let segment = Segment { file: file.clone(), len, index: SegmentIndex::default() };
     shared.state.write().segments.insert(id, segment);
     Ok(Active { id, file, len, abandoned: false })
