@@ -60,6 +60,14 @@ pub struct TopicSpec {
     pub class: Class,
 }
 
+impl TopicSpec {
+    /// Every schema that its records may be written with, oldest first: (id, schema). Its place here, counted from 1, is its
+    /// version in a registry.
+    pub fn schemas(&self) -> impl Iterator<Item = (u32, &'static str)> + use<> {
+        self.retired.iter().copied().chain([(self.schema_id, self.schema)])
+    }
+}
+
 impl PartialEq for TopicSpec {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name

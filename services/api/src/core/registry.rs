@@ -6,8 +6,6 @@
 use schemas::{TopicSpec, all_topics};
 use serde_json::{Value, json};
 
-const SUFFIX: &str = "-value";
-
 /// What a registry client expects when it asks for something that is not here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -38,7 +36,7 @@ impl Error {
 
 #[must_use]
 pub fn subject(topic: &TopicSpec) -> String {
-    format!("{}{SUFFIX}", topic.name)
+    schemas::stream_schema::subject_of(topic.name)
 }
 
 /// Every subject, in the order of their names.
@@ -50,34 +48,29 @@ pub fn subjects() -> Vec<String> {
 }
 
 fn topic(subject: &str) -> Result<&'static TopicSpec, Error> {
-    let name = subject.strip_suffix(SUFFIX);
+    let name = subject.strip_suffix("-value");
     name.and_then(schemas::by_name).ok_or_else(|| Error::Subject(subject.to_owned()))
 }
 
-/// (id, schema), oldest first.
-fn history(topic: &TopicSpec) -> impl Iterator<Item = (u32, &'static str)> {
-    topic.retired.iter().copied().chain([(topic.schema_id, topic.schema)])
-}
-
 pub fn versions(subject: &str) -> Result<Vec<usize>, Error> {
-    Ok((1..=history(topic(subject)?).count()).collect())
+    Ok((1..=topic(subject)?.schemas().count()).collect())
 }
 
 pub fn version(subject: &str, wanted: &str) -> Result<Value, Error> {
     let topic = topic(subject)?;
-    let newest = i64::try_from(history(topic).count()).unwrap_or(i64::MAX);
+    let newest = i64::try_from(topic.schemas().count()).unwrap_or(i64::MAX);
     let number = match wanted {
         "latest" | "-1" => newest,
         other => other.parse().ok().filter(|n| *n >= 1).ok_or_else(|| Error::NoVersion(wanted.to_owned()))?,
     };
     let index = usize::try_from(number - 1).map_err(|_| Error::Version(number))?;
-    let (id, schema) = history(topic).nth(index).ok_or(Error::Version(number))?;
+    let (id, schema) = topic.schemas().nth(index).ok_or(Error::Version(number))?;
     Ok(json!({ "subject": subject, "version": number, "id": id, "schema": schema }))
 }
 
 pub fn by_id(wanted: &str) -> Result<Value, Error> {
     let id = wanted.parse::<u32>().ok();
-    let found = all_topics().iter().flat_map(|topic| history(topic)).find(|(known, _)| Some(*known) == id);
+    let found = all_topics().iter().flat_map(|topic| topic.schemas()).find(|(known, _)| Some(*known) == id);
     found.map(|(_, schema)| json!({ "schema": schema })).ok_or_else(|| Error::Schema(wanted.to_owned()))
 }
 

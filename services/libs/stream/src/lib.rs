@@ -3,10 +3,13 @@
 //! * [`EventLog`] and [`Source`]: the port; [`EmbeddedLog`] and [`KafkaLog`] stand behind it;
 //! * [`Publisher`]: numbers, encodes and queues events without ever waiting;
 //! * [`Pump`]: reads batches, commits only finished work, keeps transient, poison and fatal apart;
-//! * [`ledger`]: which offsets may be committed.
+//! * [`ledger`]: which offsets may be committed;
+//! * [`completeness`]: what arrived, held against what the producers say; [`Walk`] reads topics through for it;
+//! * [`schema_topic`]: the schemas of all builds.
 
 mod adapters;
 mod client;
+pub mod completeness;
 mod config;
 mod error;
 mod json;
@@ -17,6 +20,8 @@ mod position;
 mod publisher;
 mod pump;
 mod record;
+pub mod schema_topic;
+mod walk;
 
 pub use adapters::{
     embedded::{
@@ -35,3 +40,4 @@ pub use publisher::{
 };
 pub use pump::{Bad, CapHit, CapLimits, Failure, Handler, Poison, Pump, PumpConfig, PumpError, PumpStats, decode};
 pub use record::{Assigned, Bounds, Commit, Headers, Held, Lag, Outgoing, Record, Room, Start, Subscription, header};
+pub use walk::{Stretch, Walk};
