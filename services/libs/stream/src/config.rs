@@ -1,10 +1,13 @@
 //! The `[stream]` section of the settings, and the one place that turns it into a log.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EmbeddedConfig, EmbeddedLog, EventLog, KafkaConfig, KafkaLog, Keep, LogError};
+use crate::{
+    EmbeddedConfig, EmbeddedLog, EventLog, Extra, KafkaConfig, KafkaLog, Keep, LogError,
+    adapters::kafka::{Resolved, resolve, weaker},
+};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -50,23 +53,36 @@ impl Default for Embedded {
 pub struct Kafka {
     /// `host:port,host:port`.
     pub bootstrap: String,
-    /// Any setting of librdkafka (TLS, SASL, tuning), passed through to every client.
-    pub extra: BTreeMap<String, String>,
+    /// A file that holds the password of SASL, readable by this user alone; as `"sasl.password" = "file:…"` in `extra`.
+    pub sasl_password_file: String,
+    /// Any setting of librdkafka (TLS, SASL, tuning), passed through to every client. A value `file:/path` is read from that file.
+    pub extra: Extra,
 }
 
 impl Default for Kafka {
     fn default() -> Self {
-        Self { bootstrap: "127.0.0.1:9092".to_owned(), extra: BTreeMap::new() }
+        Self { bootstrap: "127.0.0.1:9092".to_owned(), sasl_password_file: String::new(), extra: Extra::default() }
+    }
+}
+
+impl Kafka {
+    /// `extra` with the files' contents in place, tried on librdkafka one by one.
+    fn resolved(&self) -> Resolved {
+        let mut extra = self.extra.0.clone();
+        if !self.sasl_password_file.is_empty() {
+            extra.insert("sasl.password".to_owned(), format!("file:{}", self.sasl_password_file));
+        }
+        resolve(&extra)
     }
 }
 
 impl Config {
     /// What is wrong: setting, value, what is allowed. Empty when all is well.
-    pub fn problems(&self) -> Vec<(&'static str, String, &'static str)> {
+    pub fn problems(&self) -> Vec<(String, String, String)> {
         let mut out = Vec::new();
-        let mut range = |key, value: u64, low: u64, high: u64, allowed| {
+        let mut range = |key: &str, value: u64, low: u64, high: u64, allowed: &str| {
             if !(low..=high).contains(&value) {
-                out.push((key, value.to_string(), allowed));
+                out.push((key.to_owned(), value.to_string(), allowed.to_owned()));
             }
         };
         range("embedded.sync_every_ms", self.embedded.sync_every_ms, 0, 50, "0..=50");
@@ -74,11 +90,30 @@ impl Config {
         range("embedded.retention_days", self.embedded.retention_days, 1, 3650, "1..=3650");
         range("embedded.retention_gib", self.embedded.retention_gib, 1, 65536, "1..=65536");
         if self.adapter == Adapter::Kafka && self.kafka.bootstrap.trim().is_empty() {
-            out.push(("kafka.bootstrap", self.kafka.bootstrap.clone(), "host:port,…"));
+            out.push(("kafka.bootstrap".to_owned(), self.kafka.bootstrap.clone(), "host:port,…".to_owned()));
+        }
+        if self.adapter == Adapter::Kafka {
+            let by_file = !self.kafka.sasl_password_file.is_empty();
+            if by_file && self.kafka.extra.contains_key("sasl.password") {
+                let allowed = "give the password once: here, or as sasl.password in stream.kafka.extra";
+                out.push((
+                    "kafka.sasl_password_file".to_owned(),
+                    self.kafka.sasl_password_file.clone(),
+                    allowed.to_owned(),
+                ));
+            }
+            for wrong in self.kafka.resolved().problems {
+                let key = match &*wrong.key {
+                    "sasl.password" if by_file => "kafka.sasl_password_file".to_owned(),
+                    key => format!("kafka.extra.{key}"),
+                };
+                out.push((key, wrong.value, wrong.allowed));
+            }
         }
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if self.topic_prefix.len() > 100 || !self.topic_prefix.chars().all(legal) {
-            out.push(("topic_prefix", self.topic_prefix.clone(), "up to 100 of a-z A-Z 0-9 . _ -"));
+            let allowed = "up to 100 of a-z A-Z 0-9 . _ -";
+            out.push(("topic_prefix".to_owned(), self.topic_prefix.clone(), allowed.to_owned()));
         }
         out
     }
@@ -104,10 +139,69 @@ pub fn open(config: &Config, data_dir: &Path) -> Result<Arc<dyn EventLog>, LogEr
     }
     Ok(match config.adapter {
         Adapter::Embedded => EmbeddedLog::open(config.embedded_in(data_dir))?,
-        Adapter::Kafka => Arc::new(KafkaLog::new(KafkaConfig {
-            bootstrap: config.kafka.bootstrap.clone(),
-            topic_prefix: config.topic_prefix.clone(),
-            extra: config.kafka.extra.clone(),
-        })?),
+        Adapter::Kafka => Arc::new(KafkaLog::new(kafka_config(config))?),
     })
+}
+
+fn kafka_config(config: &Config) -> KafkaConfig {
+    let resolved = config.kafka.resolved();
+    for warning in &resolved.warnings {
+        tracing::warn!("{warning}");
+    }
+    for (key, value, wanted, why) in weaker(&resolved.settings) {
+        tracing::warn!(key, value, wanted, "stream.kafka.extra takes a promise away: {why}");
+    }
+    KafkaConfig {
+        bootstrap: config.kafka.bootstrap.clone(),
+        topic_prefix: config.topic_prefix.clone(),
+        extra: resolved.settings,
+        ..KafkaConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kafka(extra: &[(&str, &str)], file: &str) -> Config {
+        let extra = extra.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config {
+            adapter: Adapter::Kafka,
+            kafka: Kafka { extra, sasl_password_file: file.to_owned(), ..Kafka::default() },
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn wrong_settings_of_the_broker_are_named_before_anything_starts() {
+        let config = kafka(&[("sasl.mechansim", "PLAIN"), ("ssl.key.password", "file:/no/such/file")], "/no/password");
+        let keys: Vec<String> = config.problems().into_iter().map(|(key, ..)| key).collect();
+        assert_eq!(keys, ["kafka.extra.sasl.mechansim", "kafka.sasl_password_file", "kafka.extra.ssl.key.password"]);
+        let embedded = Config { adapter: Adapter::Embedded, ..config };
+        assert_eq!(embedded.problems(), []);
+    }
+
+    #[test]
+    fn a_password_in_a_file_reaches_librdkafka_and_is_never_printed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("password");
+        std::fs::write(&file, "hunter2\n").expect("written");
+        let config = kafka(&[("sasl.mechanism", "PLAIN"), ("security.protocol", "SASL_SSL")], &file.to_string_lossy());
+        assert_eq!(config.problems(), []);
+        let resolved = kafka_config(&config);
+        assert_eq!(resolved.extra.get("sasl.password").map(String::as_str), Some("hunter2"));
+        let printed = format!("{config:?} {resolved:?} {}", serde_json::to_string(&config).expect("prints"));
+        assert!(!printed.contains("hunter2"), "{printed}");
+    }
+
+    /// No broker is needed for this: librdkafka refuses a set of settings that cannot work together when the client is made.
+    #[test]
+    fn settings_that_do_not_go_together_are_refused_with_librdkafkas_own_words() {
+        let config = kafka(&[("security.protocol", "SASL_SSL"), ("sasl.mechanism", "PLAIN")], "");
+        let error = open(&config, Path::new("/")).err().expect("refused").to_string();
+        assert!(error.contains("sasl.username") && error.contains("stream.kafka.extra"), "{error}");
+        let config = kafka(&[("security.protocol", "SSL"), ("ssl.ca.location", "/no/ca.pem")], "");
+        let error = open(&config, Path::new("/")).err().expect("refused").to_string();
+        assert!(error.contains("ssl.ca.location"), "{error}");
+    }
 }

@@ -27,7 +27,7 @@ pub use adapters::{
     embedded::{
         Ack, Damage, EmbeddedConfig, EmbeddedLog, EmbeddedStats, Files, Keep, MAX_RECORD_BYTES, RealFiles,
     },
-    kafka::{KafkaConfig, KafkaLog, topic_settings},
+    kafka::{BrokerFigures, ClientFigures, Extra, KafkaConfig, KafkaFigures, KafkaLog, Weakness, topic_settings},
 };
 pub use client::Client;
 pub use config::{Adapter, Config, Embedded, Kafka, open};

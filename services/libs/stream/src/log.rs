@@ -14,19 +14,31 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use schemas::TopicSpec;
 
-use crate::{Assigned, Bounds, Commit, Held, Lag, LogError, Outgoing, Record, Room, Subscription};
+use crate::{
+    Assigned, Bounds, Commit, Held, Lag, LogError, Outgoing, Record, Room, Subscription, Weakness, metrics::Meters,
+};
 
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
     /// Creates missing topics; a different partition count is an error, because keys would land elsewhere.
     async fn ensure_topics(&self, topics: &[&'static TopicSpec]) -> Result<(), LogError>;
 
+    /// What the log keeps less well than it should, with the command that mends it. Missing topics are not told.
+    async fn weaknesses(&self, _topics: &[&'static TopicSpec]) -> Result<Vec<Weakness>, LogError> {
+        Ok(Vec::new())
+    }
+
+    /// Adds this log's own figures to the metrics.
+    fn meter(self: Arc<Self>, _meters: &Meters) {}
+
     /// Appends in order. `Ok` = durable (synced, or acknowledged by all in-sync replicas).
     async fn append(&self, batch: Vec<Outgoing>) -> Result<(), LogError> {
         self.append_shared(Arc::new(batch)).await
     }
 
-    /// As `append`; the sender keeps its own handle on the batch, so a retry copies nothing.
+    /// As `append`; the sender keeps its own handle on the batch, so a retry copies nothing. Several may be in flight: they are
+    /// appended in the order in which they were first polled. When one fails, those behind it may fail or succeed; the sender waits
+    /// for all and repeats from the first that failed. Not to be dropped before its answer.
     async fn append_shared(&self, batch: Arc<Vec<Outgoing>>) -> Result<(), LogError>;
 
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Source>, LogError>;

@@ -13,7 +13,10 @@ use prometheus_client::{
 };
 use schemas::Class;
 
-use crate::{EmbeddedLog, EmbeddedStats, PumpStats, SHED_ORDER, publisher::StatsReader};
+use crate::{
+    BrokerFigures, ClientFigures, EmbeddedLog, EmbeddedStats, KafkaFigures, PumpStats, SHED_ORDER,
+    publisher::StatsReader,
+};
 
 /// Adds parts to a registered set.
 #[derive(Clone, Default)]
@@ -24,6 +27,7 @@ struct Parts {
     publishers: Vec<StatsReader>,
     pumps: Vec<(&'static str, Arc<PumpStats>)>,
     logs: Vec<std::sync::Weak<EmbeddedLog>>,
+    kafka: Vec<Arc<KafkaFigures>>,
 }
 
 impl fmt::Debug for Meters {
@@ -58,6 +62,10 @@ impl Meters {
     /// Does not keep the log open.
     pub fn log(&self, log: &Arc<EmbeddedLog>) {
         self.0.lock().logs.push(Arc::downgrade(log));
+    }
+
+    pub fn kafka(&self, figures: &Arc<KafkaFigures>) {
+        self.0.lock().kafka.push(figures.clone());
     }
 }
 
@@ -98,7 +106,8 @@ impl Collector for Meters {
         pumps(encoder, &parts.pumps)?;
         let logs: Vec<EmbeddedStats> =
             parts.logs.iter().filter_map(std::sync::Weak::upgrade).map(|l| l.stats()).collect();
-        embedded(encoder, &logs)
+        embedded(encoder, &logs)?;
+        kafka(encoder, &parts.kafka)
     }
 }
 
@@ -166,6 +175,69 @@ fn embedded(encoder: &mut DescriptorEncoder<'_>, logs: &[EmbeddedStats]) -> fmt:
     )
 }
 
+fn kafka(encoder: &mut DescriptorEncoder<'_>, logs: &[Arc<KafkaFigures>]) -> fmt::Result {
+    use Kind::{Counter, Gauge};
+    let replaced = logs.iter().map(|figures| (Vec::new(), figures.replaced() as f64));
+    family(encoder, (Counter, "kafka_producers_replaced", "Producers in a fatal state, made anew"), replaced)?;
+    let clients = merged(logs.iter().flat_map(|figures| figures.clients()));
+    let one =
+        |value: fn(&ClientFigures) -> f64| clients.iter().map(move |c| (vec![("client", c.client.clone())], value(c)));
+    let queued = "Messages that wait for their acknowledgement";
+    family(encoder, (Gauge, "kafka_queued_messages", queued), one(|c| c.queued_messages as f64))?;
+    family(encoder, (Gauge, "kafka_queued_bytes", "Size of these messages"), one(|c| c.queued_bytes as f64))?;
+    family(encoder, (Counter, "kafka_rebalances", "Changes of the assignment"), one(|c| c.rebalances as f64))?;
+    let lag = clients.iter().flat_map(|c| {
+        c.lag.iter().map(|(topic, lag)| (vec![("client", c.client.clone()), ("topic", topic.clone())], *lag as f64))
+    });
+    family(encoder, (Gauge, "kafka_lag_events", "Records that the consumer was not given yet"), lag)?;
+    let each = |value: fn(&BrokerFigures) -> f64| {
+        clients.iter().flat_map(move |c| {
+            c.brokers.iter().map(move |b| (vec![("client", c.client.clone()), ("broker", b.broker.clone())], value(b)))
+        })
+    };
+    family(encoder, (Gauge, "kafka_broker_up", "1 while connected"), each(|b| f64::from(u8::from(b.up))))?;
+    let rtt = "Round trip, 99th percentile of the last seconds";
+    family(encoder, (Gauge, "kafka_broker_rtt_seconds", rtt), each(|b| b.rtt_us as f64 / 1e6))?;
+    family(encoder, (Counter, "kafka_broker_errors", "Failed sends and receives"), each(|b| b.errors as f64))?;
+    family(encoder, (Counter, "kafka_broker_retries", "Requests sent again"), each(|b| b.retries as f64))?;
+    family(encoder, (Counter, "kafka_broker_timeouts", "Requests without an answer"), each(|b| b.timeouts as f64))?;
+    family(encoder, (Counter, "kafka_broker_disconnects", "Lost connections"), each(|b| b.disconnects as f64))
+}
+
+/// One entry per client label: two consumers of one group in this process are one series.
+fn merged(clients: impl Iterator<Item = ClientFigures>) -> Vec<ClientFigures> {
+    let mut out: Vec<ClientFigures> = Vec::new();
+    for more in clients {
+        let Some(known) = out.iter_mut().find(|c| c.client == more.client) else {
+            out.push(more);
+            continue;
+        };
+        known.queued_messages += more.queued_messages;
+        known.queued_bytes += more.queued_bytes;
+        known.rebalances += more.rebalances;
+        for (topic, lag) in more.lag {
+            match known.lag.iter_mut().find(|(t, _)| *t == topic) {
+                Some((_, sum)) => *sum += lag,
+                None => known.lag.push((topic, lag)),
+            }
+        }
+        for broker in more.brokers {
+            match known.brokers.iter_mut().find(|b| b.broker == broker.broker) {
+                Some(b) => {
+                    b.up &= broker.up;
+                    b.rtt_us = b.rtt_us.max(broker.rtt_us);
+                    b.errors += broker.errors;
+                    b.retries += broker.retries;
+                    b.timeouts += broker.timeouts;
+                    b.disconnects += broker.disconnects;
+                }
+                None => known.brokers.push(broker),
+            }
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use prometheus_client::encoding::text::encode;
@@ -183,10 +255,25 @@ mod tests {
         let publisher = crate::Publisher::start(log, crate::PublisherConfig::new("cdr/1", 1, Arc::new(StoppedClock)))
             .expect("a publisher");
         meters.publisher(&publisher);
+        let figures = Arc::new(KafkaFigures::default());
+        let lag = vec![("eu.sip.transactions".to_owned(), 7)];
+        let brokers = vec![BrokerFigures { broker: "b:9092".to_owned(), up: true, ..BrokerFigures::default() }];
+        for _ in 0..2 {
+            let client = "trunkline-cdr".to_owned();
+            figures.put(ClientFigures {
+                client,
+                lag: lag.clone(),
+                brokers: brokers.clone(),
+                ..ClientFigures::default()
+            });
+        }
+        meters.kafka(&figures);
         let mut text = String::new();
         encode(&mut text, &registry).expect("encodes");
         assert!(text.contains("cdr_stream_lag_events{pump=\"calls\"} 0"), "{text}");
         assert!(text.contains("cdr_stream_lost_total{producer=\"cdr/1\",reason=\"shed\",class=\"life\"} 0"), "{text}");
+        let lag = "cdr_stream_kafka_lag_events{client=\"trunkline-cdr\",topic=\"eu.sip.transactions\"} 14";
+        assert!(text.contains(lag), "{text}");
         let readme = include_str!("../README.md");
         for line in text.lines().filter_map(|l| l.strip_prefix("# TYPE ")) {
             let name = line.split(' ').next().and_then(|n| n.strip_prefix("cdr_stream_")).expect("our prefix");

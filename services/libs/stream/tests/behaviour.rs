@@ -1,5 +1,5 @@
-//! What every adapter of the event log must do. One function per promise, run against the embedded log and against Kafka's protocol
-//! (librdkafka's mock cluster; the stream issue adds a real broker).
+//! What every adapter of the event log must do. One function per promise, run against the embedded log, against Kafka's protocol
+//! (librdkafka's mock cluster), and against a real broker where `TRUNKLINE_TEST_KAFKA` names one.
 
 mod common;
 
@@ -10,19 +10,25 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{append, outgoing, read, topic, value};
+use common::{append, kafka::OnBroker, outgoing, read, topic, value};
+use futures::{StreamExt as _, stream::FuturesOrdered};
 use rdkafka::mocking::MockCluster;
-use schemas::TopicSpec;
+use schemas::{Retention, TopicSpec};
 use stream::{
-    Bounds, Commit, EmbeddedConfig, EmbeddedLog, EventLog, KafkaConfig, KafkaLog, LogError, Record, Source, Start,
-    Subscription,
+    Assigned, Bounds, Commit, EmbeddedConfig, EmbeddedLog, EventLog, KafkaConfig, KafkaLog, LogError, Outgoing, Record,
+    Source, Start, Subscription,
 };
 
-static WIDE: TopicSpec = topic("test.wide", 12, false);
-static NARROW: TopicSpec = topic("test.narrow", 1, false);
-static OTHER: TopicSpec = topic("test.other", 3, false);
-static NARROW_AS_TWO: TopicSpec = topic("test.narrow", 2, false);
+static WIDE: TopicSpec = forever("test.wide", 12);
+static NARROW: TopicSpec = forever("test.narrow", 1);
+static OTHER: TopicSpec = forever("test.other", 3);
+static NARROW_AS_TWO: TopicSpec = forever("test.narrow", 2);
 static ALL: [&TopicSpec; 3] = [&WIDE, &NARROW, &OTHER];
+
+/// The records of these tests are years old: a real broker would drop them under their reader.
+const fn forever(name: &'static str, partitions: i32) -> TopicSpec {
+    TopicSpec { retention: Retention::Forever, ..topic(name, partitions, false) }
+}
 
 fn reader(group: Option<&str>, topics: &[&'static TopicSpec], start: Start) -> Subscription {
     Subscription { group: group.map(str::to_owned), topics: topics.to_vec(), start }
@@ -32,7 +38,7 @@ async fn subscribe(log: &Arc<dyn EventLog>, subscription: Subscription) -> Box<d
     log.subscribe(subscription).await.expect("subscribe")
 }
 
-/// Runs each promise against both adapters.
+/// Runs each promise against every adapter.
 macro_rules! promises {
     ($($name:ident)*) => {
         mod embedded { $(#[tokio::test] async fn $name() {
@@ -46,6 +52,10 @@ macro_rules! promises {
             let (_cluster, log) = super::mock();
             log.ensure_topics(&super::ALL).await.expect("topics");
             super::$name(log).await;
+        })* }
+        mod real_kafka { $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)] async fn $name() {
+            let Some(broker) = super::OnBroker::from_env() else { return };
+            broker.run(&super::ALL, super::$name).await;
         })* }
     };
 }
@@ -64,6 +74,7 @@ fn mock() -> (MockCluster<'static, rdkafka::producer::DefaultProducerContext>, A
         extra: BTreeMap::from(
             [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")].map(|(k, v)| (k.into(), v.into())),
         ),
+        ..KafkaConfig::default()
     };
     (cluster, Arc::new(KafkaLog::new(config).expect("a client")))
 }
@@ -82,6 +93,10 @@ promises! {
     a_poll_that_is_dropped_loses_nothing
     a_paused_reader_gets_nothing_and_then_everything
     a_topic_with_another_number_of_partitions_is_refused
+    several_appends_in_flight_keep_their_order
+    the_largest_event_is_taken_as_it_is
+    a_reader_takes_exactly_the_partitions_that_it_is_given
+    a_parked_partition_waits_and_begins_again_where_it_is_told
 }
 
 async fn offsets_start_at_zero_and_grow_by_one_in_the_order_of_appends(log: Arc<dyn EventLog>) {
@@ -264,6 +279,71 @@ async fn a_topic_with_another_number_of_partitions_is_refused(log: Arc<dyn Event
     let error = log.ensure_topics(&[&NARROW_AS_TWO]).await.expect_err("must be refused");
     assert!(matches!(error, LogError::Partitions { found: 1, wanted: 2, .. }), "{error}");
     assert!(error.is_permanent());
+}
+
+async fn several_appends_in_flight_keep_their_order(log: Arc<dyn EventLog>) {
+    let appends: FuturesOrdered<_> = (0..40)
+        .map(|batch| {
+            let records = (0..25).map(|n| outgoing(&NARROW, "k", &(batch * 25 + n).to_string())).collect();
+            log.append_shared(Arc::new(records))
+        })
+        .collect();
+    let answers: Vec<_> = tokio::time::timeout(common::DEADLINE, appends.collect()).await.expect("in time");
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let mut source = subscribe(&log, reader(None, &[&NARROW], Start::Beginning)).await;
+    let values: Vec<String> = read(&mut source, 1000).await.iter().map(|r| value(r).to_owned()).collect();
+    assert_eq!(values, (0..1000).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+async fn the_largest_event_is_taken_as_it_is(log: Arc<dyn EventLog>) {
+    // Bytes that no compression makes smaller, up to what the publisher lets through.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let bytes: Vec<u8> = (0..stream::MAX_EVENT_BYTES - 100)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect();
+    let mut large = outgoing(&NARROW, "k", "");
+    large.value = Some(Bytes::from(bytes));
+    append(&log, vec![large.clone(), outgoing(&NARROW, "k", "behind")]).await;
+    let mut source = subscribe(&log, reader(None, &[&NARROW], Start::Beginning)).await;
+    let records = read(&mut source, 2).await;
+    assert!(records[0].value == large.value, "the value came back changed");
+    assert_eq!(value(&records[1]), "behind");
+}
+
+async fn a_reader_takes_exactly_the_partitions_that_it_is_given(log: Arc<dyn EventLog>) {
+    append(&log, (0..120).map(|n| outgoing(&WIDE, &n.to_string(), "v")).collect()).await;
+    let ends: Vec<i64> = log.bounds(&WIDE).await.expect("bounds").iter().map(|b| b.end).collect();
+    assert!(ends[2] > 1 && ends[7] > 1, "the keys spread: {ends:?}");
+    let part = |partition, next_offset| Assigned { topic: &WIDE, partition, next_offset };
+    let mut source = log.assign(vec![part(2, None), part(7, Some(1))]).await.expect("a reader");
+    let wanted = usize::try_from(ends[2] + ends[7] - 1).expect("a count");
+    let records = read(&mut source, wanted).await;
+    assert!(records.iter().all(|r| r.partition == 2 || (r.partition == 7 && r.offset >= 1)));
+    assert_eq!(source.held().parts.keys().copied().collect::<Vec<_>>(), [(WIDE.name, 2), (WIDE.name, 7)]);
+    assert!(source.poll(10, Duration::from_millis(200)).await.expect("poll").is_empty(), "more than was asked for");
+    let error = log.assign(vec![part(12, None)]).await.err().expect("no such partition");
+    assert!(error.is_permanent(), "{error}");
+}
+
+async fn a_parked_partition_waits_and_begins_again_where_it_is_told(log: Arc<dyn EventLog>) {
+    let in_partition = |partition, value: &str| Outgoing { partition, ..outgoing(&OTHER, "k", value) };
+    append(&log, (0..6).map(|n| in_partition(n % 2, &n.to_string())).collect()).await;
+    let part = |partition, next_offset| Assigned { topic: &OTHER, partition, next_offset };
+    let mut source = log.assign(vec![part(0, None), part(1, None)]).await.expect("a reader");
+    read(&mut source, 6).await;
+    source.park(&[part(0, None)]).await.expect("park");
+    append(&log, vec![in_partition(0, "6"), in_partition(1, "7")]).await;
+    assert_eq!(value(&read(&mut source, 1).await[0]), "7");
+    assert!(source.poll(10, Duration::from_millis(200)).await.expect("poll").is_empty());
+    source.unpark(&[part(0, Some(1))]).await.expect("unpark");
+    let again: Vec<(i64, String)> =
+        read(&mut source, 3).await.iter().map(|r| (r.offset, value(r).to_owned())).collect();
+    assert_eq!(again, [(1, "2".to_owned()), (2, "4".to_owned()), (3, "6".to_owned())]);
 }
 
 /// Only the embedded log: what is committed and appended is there after it was closed and opened again.

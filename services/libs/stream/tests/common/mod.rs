@@ -1,6 +1,8 @@
 //! Helpers of the tests: topics, records, clocks, and waiting for a condition with a deadline.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod kafka;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

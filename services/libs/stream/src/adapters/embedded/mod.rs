@@ -256,6 +256,10 @@ impl Drop for EmbeddedLog {
 
 #[async_trait]
 impl EventLog for EmbeddedLog {
+    fn meter(self: Arc<Self>, meters: &crate::metrics::Meters) {
+        meters.log(&self);
+    }
+
     async fn ensure_topics(&self, topics: &[&'static TopicSpec]) -> Result<(), LogError> {
         if self.writing.is_none() {
             self.refresh()?;

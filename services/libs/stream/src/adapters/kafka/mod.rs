@@ -2,73 +2,47 @@
 //!
 //! Settled here: idempotent producer with `acks=all` and no delivery time-out (an outage makes `append` wait, so the order survives
 //! it); partitions given by us; offsets committed by hand only; every setting can be overridden in `extra`, which also carries TLS and
-//! SASL. Timestamps have Kafka's milliseconds. Blocking calls of librdkafka run on the blocking pool.
+//! SASL. Timestamps have Kafka's milliseconds. Blocking calls of librdkafka run on the blocking pool. No client needs a broker to be
+//! made: everything waits for it.
 
 mod admin;
 mod client;
+mod config;
+mod extra;
+mod figures;
 mod producer;
+mod secrets;
 mod share;
 mod source;
+mod topics;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
+    Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 use schemas::TopicSpec;
 
-pub use self::admin::topic_settings;
+pub(crate) use self::secrets::{Resolved, resolve, weaker};
 use self::{client::Quiet, producer::BatchProducer};
-use crate::{Assigned, Bounds, EventLog, LogError, Outgoing, Source, Subscription};
-
-#[derive(Debug, Clone, Default)]
-pub struct KafkaConfig {
-    /// `host:port,host:port`.
-    pub bootstrap: String,
-    /// Put before every topic's name.
-    pub topic_prefix: String,
-    /// Settings of librdkafka, passed to every client; they win over ours.
-    pub extra: BTreeMap<String, String>,
-}
-
-impl KafkaConfig {
-    fn base(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.bootstrap);
-        config
-    }
-
-    fn finish(&self, mut config: ClientConfig) -> ClientConfig {
-        for (key, value) in &self.extra {
-            config.set(key, value);
-        }
-        config
-    }
-
-    fn topic(&self, spec: &TopicSpec) -> String {
-        format!("{}{}", self.topic_prefix, spec.name)
-    }
-
-    fn consumer(&self, group: &str) -> ClientConfig {
-        let mut config = self.base();
-        config
-            .set("group.id", group)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            // Memory per reader.
-            .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.wait.max.ms", "100");
-        self.finish(config)
-    }
-}
+pub use self::{
+    config::KafkaConfig,
+    extra::Extra,
+    figures::{BrokerFigures, ClientFigures, KafkaFigures},
+    topics::{Weakness, topic_settings},
+};
+use crate::{Assigned, Bounds, EventLog, LogError, Outgoing, Source, Subscription, metrics::Meters};
 
 /// How long one question to the cluster may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Asked again after this long while a partition has no leader.
+const LEADER_WAIT: Duration = Duration::from_millis(100);
 /// Group id of readers that have none: librdkafka wants one, nothing is ever committed under it.
 const NO_GROUP: &str = "trunkline-reader";
 
@@ -90,6 +64,14 @@ impl KafkaLog {
 impl EventLog for KafkaLog {
     async fn ensure_topics(&self, topics: &[&'static TopicSpec]) -> Result<(), LogError> {
         admin::ensure_topics(&self.config, topics).await
+    }
+
+    async fn weaknesses(&self, topics: &[&'static TopicSpec]) -> Result<Vec<Weakness>, LogError> {
+        admin::weak(&self.config, topics).await
+    }
+
+    fn meter(self: Arc<Self>, meters: &Meters) {
+        meters.kafka(&self.config.figures);
     }
 
     async fn append_shared(&self, batch: Arc<Vec<Outgoing>>) -> Result<(), LogError> {
@@ -131,7 +113,9 @@ impl EventLog for KafkaLog {
 }
 
 fn plain_consumer(config: &KafkaConfig, group: &str) -> Result<BaseConsumer<Quiet>, LogError> {
-    config.consumer(group).create_with_context(Quiet).map_err(|e| failed("cannot make a consumer", &e))
+    let mut client = config.consumer(group);
+    client.set("statistics.interval.ms", "0");
+    client.create_with_context(Quiet).map_err(|e| config.unusable("consumer", &e))
 }
 
 fn all_partitions(topic: &str, partitions: i32) -> TopicPartitionList {
@@ -159,12 +143,25 @@ fn edges<C: ConsumerContext>(
     mut list: TopicPartitionList,
     edge: Offset,
 ) -> Result<TopicPartitionList, LogError> {
-    list.set_all_offsets(edge).map_err(|e| failed("cannot ask for offsets", &e))?;
-    let answer = consumer.offsets_for_times(list, ASK_TIMEOUT).map_err(|e| failed("cannot ask for offsets", &e))?;
-    for element in answer.elements() {
-        element.error().map_err(|e| failed("cannot ask for offsets", &e))?;
+    let what = "cannot ask for offsets";
+    list.set_all_offsets(edge).map_err(|e| failed(what, &e))?;
+    let give_up = Instant::now() + ASK_TIMEOUT;
+    loop {
+        let answer = consumer
+            .offsets_for_times(list.clone(), ASK_TIMEOUT)
+            .and_then(|answer| answer.elements().iter().try_for_each(|e| e.error()).map(|()| answer));
+        match answer {
+            Ok(answer) => return Ok(answer),
+            // A leader is being chosen: librdkafka answers at once instead of waiting for it.
+            Err(error) if leaderless(&error) && Instant::now() < give_up => std::thread::sleep(LEADER_WAIT),
+            Err(error) => return Err(failed(what, &error)),
+        }
     }
-    Ok(answer)
+}
+
+fn leaderless(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    matches!(error.rdkafka_error_code(), Some(LeaderNotAvailable | NotLeaderForPartition))
 }
 
 fn offset_of(list: &TopicPartitionList, topic: &str, partition: i32) -> Option<i64> {

@@ -11,14 +11,14 @@ use std::{
 
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext, Offset, TopicPartitionList,
+    ClientContext, Offset, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance},
     error::{KafkaError, KafkaResult},
 };
 use schemas::TopicSpec;
 
-use super::client;
+use super::{client, figures::Watch};
 use crate::{Commit, Held};
 
 /// Topic and partition, with our name of the topic.
@@ -134,8 +134,8 @@ impl Share {
     }
 }
 
-/// The context of a consumer that reports to a [`Share`].
-pub struct Sharing(pub Arc<Share>);
+/// The context of a consumer that reports to a [`Share`], and its figures to the metrics.
+pub struct Sharing(pub Arc<Share>, pub Watch);
 
 impl ClientContext for Sharing {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
@@ -144,6 +144,10 @@ impl ClientContext for Sharing {
 
     fn error(&self, error: KafkaError, reason: &str) {
         client::complain(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.1.note(&statistics);
     }
 }
 

@@ -22,7 +22,9 @@ use rdkafka::{
 use schemas::TopicSpec;
 
 use super::{
-    ASK_TIMEOUT, KafkaConfig, NO_GROUP, blocking, edges, failed, offset_of,
+    ASK_TIMEOUT, KafkaConfig, NO_GROUP, blocking, edges, failed,
+    figures::Watch,
+    offset_of,
     share::{Part, Share, Sharing},
 };
 use crate::{Assigned, Commit, Headers, Held, Lag, LogError, Record, Room, Source, Start, Subscription, header};
@@ -109,10 +111,11 @@ fn make(
     group: Option<&str>,
     share: &Arc<Share>,
 ) -> Result<Arc<StreamConsumer<Sharing>>, LogError> {
+    let group = group.unwrap_or(NO_GROUP);
     let consumer = config
-        .consumer(group.unwrap_or(NO_GROUP))
-        .create_with_context(Sharing(share.clone()))
-        .map_err(|e| LogError::Config(format!("kafka consumer: {e}")))?;
+        .consumer(group)
+        .create_with_context(Sharing(share.clone(), Watch::new(&config.figures, group)))
+        .map_err(|e| config.unusable("consumer", &e))?;
     Ok(Arc::new(consumer))
 }
 
