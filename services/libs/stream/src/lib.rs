@@ -25,7 +25,7 @@ mod walk;
 
 pub use adapters::{
     embedded::{
-        Ack, Damage, EmbeddedConfig, EmbeddedLog, EmbeddedStats, Files, Keep, MAX_RECORD_BYTES, RealFiles,
+        Ack, Damage, Dropped, EmbeddedConfig, EmbeddedLog, EmbeddedStats, Files, Keep, MAX_RECORD_BYTES, RealFiles,
     },
     kafka::{BrokerFigures, ClientFigures, Extra, KafkaConfig, KafkaFigures, KafkaLog, Weakness, topic_settings},
 };

@@ -73,29 +73,32 @@ pub fn read_change(body: &[u8]) -> Option<Change> {
 
 impl Checkpoint {
     pub fn write(&self, out: &mut Vec<u8>, segment: u64, base: u64) {
-        frame::write(out, segment, base, |out| {
-            out.push(KIND_CHECKPOINT);
-            out.extend_from_slice(&self.previous_len.to_le_bytes());
-            out.extend_from_slice(&(self.topics.len() as u16).to_le_bytes());
-            for topic in &self.topics {
-                put_text(out, &topic.name);
-                out.push(u8::from(topic.compacted));
-                out.extend_from_slice(&(topic.ends.len() as u16).to_le_bytes());
-                for end in &topic.ends {
-                    out.extend_from_slice(&end.to_le_bytes());
-                }
+        frame::write(out, segment, base, |out| self.encode(out));
+    }
+
+    /// The body of the frame.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(KIND_CHECKPOINT);
+        out.extend_from_slice(&self.previous_len.to_le_bytes());
+        out.extend_from_slice(&(self.topics.len() as u16).to_le_bytes());
+        for topic in &self.topics {
+            put_text(out, &topic.name);
+            out.push(u8::from(topic.compacted));
+            out.extend_from_slice(&(topic.ends.len() as u16).to_le_bytes());
+            for end in &topic.ends {
+                out.extend_from_slice(&end.to_le_bytes());
             }
-            out.extend_from_slice(&(self.groups.len() as u16).to_le_bytes());
-            for (group, commits) in &self.groups {
-                put_text(out, group);
-                out.extend_from_slice(&(commits.len() as u32).to_le_bytes());
-                for ((topic, partition), next) in commits {
-                    out.extend_from_slice(&topic.to_le_bytes());
-                    out.extend_from_slice(&partition.to_le_bytes());
-                    out.extend_from_slice(&next.to_le_bytes());
-                }
+        }
+        out.extend_from_slice(&(self.groups.len() as u16).to_le_bytes());
+        for (group, commits) in &self.groups {
+            put_text(out, group);
+            out.extend_from_slice(&(commits.len() as u32).to_le_bytes());
+            for ((topic, partition), next) in commits {
+                out.extend_from_slice(&topic.to_le_bytes());
+                out.extend_from_slice(&partition.to_le_bytes());
+                out.extend_from_slice(&next.to_le_bytes());
             }
-        });
+        }
     }
 
     pub fn read(body: &[u8]) -> Option<Self> {
@@ -127,24 +130,25 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-struct Rest<'a>(&'a [u8]);
+/// Takes numbers and texts off the front of bytes; `None` when they end.
+pub struct Rest<'a>(pub &'a [u8]);
 
 impl<'a> Rest<'a> {
-    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+    pub fn take(&mut self, n: usize) -> Option<&'a [u8]> {
         let (head, tail) = self.0.split_at_checked(n)?;
         self.0 = tail;
         Some(head)
     }
-    fn u16(&mut self) -> Option<u16> {
+    pub fn u16(&mut self) -> Option<u16> {
         self.take(2).map(|b| frame::u16_at(b, 0))
     }
-    fn u32(&mut self) -> Option<u32> {
+    pub fn u32(&mut self) -> Option<u32> {
         self.take(4).map(|b| frame::u32_at(b, 0))
     }
-    fn i64(&mut self) -> Option<i64> {
+    pub fn i64(&mut self) -> Option<i64> {
         self.take(8).map(|b| frame::i64_at(b, 0))
     }
-    fn text(&mut self) -> Option<String> {
+    pub fn text(&mut self) -> Option<String> {
         let len = self.u16()?;
         self.take(len.into()).and_then(|b| std::str::from_utf8(b).ok()).map(str::to_owned)
     }

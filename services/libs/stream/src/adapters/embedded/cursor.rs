@@ -214,11 +214,27 @@ impl Cursor {
 
     /// Reads on, to the end of the block at most. False: there is nothing more for now.
     fn next_chunk(&mut self, shared: &Shared) -> Result<bool, LogError> {
-        let Some((file, from, end)) = self.plan(&shared.state.read()) else { return Ok(false) };
+        let state = shared.state.read();
+        let Some((file, from, end)) = self.plan(&state) else {
+            self.settle(shared, &state);
+            return Ok(false);
+        };
+        drop(state);
         self.pos = from;
         self.chunk = read_bytes(&file, from, end)?;
         self.need = 0;
         Ok(true)
+    }
+
+    /// The cursor is at the end of the log: what a partition should still have is gone (damage, or a missing segment at its end).
+    fn settle(&mut self, shared: &Shared, state: &State) {
+        for want in self.wants.iter_mut().filter(|w| w.open && w.ours) {
+            let end = state.bounds(want.part.0, i32::from(want.part.1)).map_or(want.next, |b| b.end);
+            if want.next < end {
+                gap(shared, want, end);
+                want.next = end;
+            }
+        }
     }
 
     /// The next bytes to read; steps over segments that hold nothing more for this reader.

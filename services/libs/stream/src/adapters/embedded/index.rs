@@ -10,7 +10,7 @@ pub const BLOCK: u64 = 1 << 20;
 /// Topic id and partition.
 pub type Part = (u16, u16);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct SegmentIndex {
     parts: HashMap<Part, PartIndex>,
     /// The youngest record's timestamp; decides retention by age.
@@ -18,7 +18,7 @@ pub struct SegmentIndex {
     pub records: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartIndex {
     /// First offset here, and the one after the last.
     pub first: i64,
@@ -39,6 +39,10 @@ impl SegmentIndex {
             index.entries.push((u32::try_from(offset - index.first).unwrap_or(u32::MAX), pos32));
         }
         index.next = index.next.max(offset + 1);
+    }
+
+    pub fn put(&mut self, part: Part, index: PartIndex) {
+        self.parts.insert(part, index);
     }
 
     pub fn parts(&self) -> impl Iterator<Item = (Part, &PartIndex)> {
@@ -65,6 +69,14 @@ impl SegmentIndex {
 }
 
 impl PartIndex {
+    pub fn new(first: i64, next: i64, entries: Vec<(u32, u32)>) -> Self {
+        Self { first, next, entries }
+    }
+
+    pub fn entries(&self) -> &[(u32, u32)] {
+        &self.entries
+    }
+
     /// A position at or before the record with this offset, as near as the index knows; `None` when it is not here.
     pub fn seek(&self, offset: i64) -> Option<u64> {
         if offset >= self.next {

@@ -15,6 +15,7 @@ mod queue;
 mod recover;
 mod reserve;
 mod retain;
+mod saved;
 mod scan;
 mod shared;
 mod source;
@@ -71,6 +72,14 @@ pub struct EmbeddedStats {
     pub skipped: u64,
     /// Ranges of bytes that could not be read.
     pub damaged_ranges: u64,
+}
+
+/// What retention has taken from a partition. Of a compacted topic these are versions: the newest of each key was written again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    pub topic: String,
+    pub partition: i32,
+    pub records: i64,
 }
 
 pub struct EmbeddedLog {
@@ -156,6 +165,14 @@ impl EmbeddedLog {
         }
         self.shared.state.write().closed = true;
         self.shared.wake(u128::MAX);
+    }
+
+    /// How many records retention has taken from each partition so far, as `begin` counts them; partitions that are whole are left out.
+    pub fn dropped(&self) -> Vec<Dropped> {
+        let state = self.shared.state.read();
+        let parts = state.topics.iter().flat_map(|t| t.parts.iter().zip(0..).map(move |(b, p)| (t, p, b.begin)));
+        let dropped = parts.filter(|(_, _, begin)| *begin > 0);
+        dropped.map(|(t, partition, records)| Dropped { topic: t.name.clone(), partition, records }).collect()
     }
 
     /// Waits until everything that was answered is on the disk; at once with [`Ack::Synced`].

@@ -1,4 +1,5 @@
-//! Opening a log: reads every segment, rebuilds the catalogue, cuts the torn tail, reports damage.
+//! Opening a log: rebuilds the catalogue from saved indexes and from the segments that have none (the last one never has), cuts the torn
+//! tail, reports damage.
 //!
 //! Cutting is allowed in one place only: behind the last good frame of the last segment, where nothing was acknowledged. Anything
 //! unreadable elsewhere is reported and left as it is, and what follows it is read.
@@ -17,6 +18,7 @@ use super::{
     files::Files,
     frame::{self, HEAD, KIND_CHECKPOINT, KIND_RECORD, Parsed},
     index::{Part, SegmentIndex},
+    saved::{self, Saved},
     scan::{Scan, Step},
     shared::{Damage, Segment, State},
 };
@@ -55,71 +57,136 @@ pub fn segment_ids(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(ids)
 }
 
-/// Reads everything. With `repair` (the writer) the torn tail is cut and a last segment that never got its first frame is removed.
+struct Found {
+    id: u64,
+    file: Arc<File>,
+    /// Its first frame, if that can be read.
+    head: Option<Checkpoint>,
+}
+
+/// Builds the catalogue: from the saved indexes where they fit, else by reading the segment. With `repair` (the writer) the torn tail is
+/// cut, a last segment that never got its first frame is removed, and missing indexes are written.
 pub fn load(files: &dyn Files, dir: &Path, repair: bool) -> Result<Loaded, LogError> {
+    let mut found = find(files, dir)?;
+    if repair {
+        remove_unborn(files, dir, &mut found)?;
+        reopen_last(files, dir, &mut found)?;
+    }
+    let mut loaded = Loaded::default();
+    name_topics(&mut loaded.state, saved::load_names(dir));
+    name_topics(&mut loaded.state, found.iter().rev().find_map(|f| f.head.clone()));
+    let mut begins = None;
+    for (at, Found { id, file, head }) in found.iter().enumerate() {
+        let next = found.get(at + 1);
+        let start = take_segment(files, dir, repair, &mut loaded, (*id, file, head.as_ref()), next)?;
+        if at == 0 {
+            begins = start.or_else(|| (*id == 0).then(Checkpoint::default));
+        }
+    }
+    set_begins(&mut loaded.state, begins.as_ref());
+    Ok(loaded)
+}
+
+/// Takes one segment into the catalogue; answers what was known at its start, if that can be told.
+fn take_segment(
+    files: &dyn Files,
+    dir: &Path,
+    repair: bool,
+    loaded: &mut Loaded,
+    (id, file, head): (u64, &Arc<File>, Option<&Checkpoint>),
+    next: Option<&Found>,
+) -> Result<Option<Checkpoint>, LogError> {
+    let path = segment_path(dir, id);
+    let failed = |what: &str, e: &io::Error| LogError::io(format!("{what} {}", path.display()), e);
+    let file_len = file.metadata().map_err(|e| failed("cannot stat", &e))?.len();
+    // The next segment says how much of this one counts; when that one is gone, nobody does.
+    let stated = next.filter(|n| n.id == id + 1).and_then(|n| n.head.as_ref()).map(|h| h.previous_len);
+    if let Some(saved) = stated.filter(|len| *len <= file_len).and_then(|len| Saved::load(dir, id, file, len)) {
+        let start = saved.start.clone();
+        take_saved(loaded, id, file, saved);
+        report_missing(loaded, id, next);
+        return Ok(Some(start));
+    }
+    let start = head.cloned();
+    // What the segment before ended with; without one nobody knows.
+    let known = id == 0 || loaded.state.segments.contains_key(&(id - 1));
+    let known = known.then(|| loaded.state.checkpoint(0));
+    let end = stated.map_or(file_len, |len| len.min(file_len));
+    if let Some(missing) = stated.filter(|len| *len > file_len) {
+        loaded.damage.push(Damage { segment: id, from: file_len, to: missing });
+    }
+    loaded.state.segments.insert(id, Segment { file: file.clone(), len: 0, index: SegmentIndex::default() });
+    let tail = absorb(loaded, id, file, FIRST_FRAME.min(end), end).map_err(|e| failed("cannot read", &e))?;
+    let len = match (tail, next) {
+        (Some(from), None) if repair => {
+            let bytes = end - from;
+            tracing::warn!(segment = id, from, bytes, "cut an interrupted write off the end of the event log");
+            let cut = files.set_len(file, from).and_then(|()| files.sync(file));
+            cut.map_err(|e| failed("cannot cut the tail of", &e))?;
+            from
+        }
+        (Some(from), None) => from,
+        (Some(from), Some(_)) => {
+            loaded.damage.push(Damage { segment: id, from, to: end });
+            end
+        }
+        (None, _) => end,
+    };
+    loaded.state.segments.get_mut(&id).expect("inserted above").len = len;
+    if let (true, Some(_), Some(start)) = (repair, next, start.clone().or(known)) {
+        let damage = saved::damage_of(id, &loaded.damage);
+        save_index(files, dir, id, loaded, start, damage);
+    }
+    report_missing(loaded, id, next);
+    Ok(start)
+}
+
+fn take_saved(loaded: &mut Loaded, id: u64, file: &Arc<File>, saved: Saved) {
+    take_checkpoint(&mut loaded.state, saved.end);
+    loaded.state.segments.insert(id, Segment { file: file.clone(), len: saved.len, index: saved.index });
+    for (part, key, offset) in saved.latest {
+        loaded.latest.entry(part).or_default().insert(key, offset);
+    }
+    loaded.damage.extend(saved.damage.into_iter().map(|(from, to)| Damage { segment: id, from, to }));
+}
+
+/// Segments are numbered without gaps, so a number that is missing between two was taken away.
+fn report_missing(loaded: &mut Loaded, id: u64, next: Option<&Found>) {
+    let Some(next) = next else { return };
+    // Whoever renamed a file far away gets a bounded report.
+    for segment in (id + 1..next.id).take(1000) {
+        let len = next.head.as_ref().filter(|_| segment + 1 == next.id).map_or(0, |h| h.previous_len);
+        loaded.damage.push(Damage { segment, from: 0, to: len });
+    }
+}
+
+/// Called when a segment has been taken in and is the newest so far: the catalogue stands at its end.
+fn save_index(files: &dyn Files, dir: &Path, id: u64, loaded: &Loaded, start: Checkpoint, damage: Vec<(u64, u64)>) {
+    let state = &loaded.state;
+    let Some(segment) = state.segments.get(&id) else { return };
+    let latest = saved::latest_of(&segment.index, &loaded.latest);
+    let end = state.checkpoint(0);
+    let saved = Saved { len: segment.len, index: segment.index.clone(), start, end, latest, damage };
+    if let Err(error) = saved.store(files, dir, id, &segment.file) {
+        tracing::debug!(segment = id, %error, "could not save an index of the event log; the next start scans the segment");
+    }
+}
+
+fn find(files: &dyn Files, dir: &Path) -> Result<Vec<Found>, LogError> {
     let failed = |what: &str, path: &Path, e: &io::Error| LogError::io(format!("{what} {}", path.display()), e);
     let mut found = Vec::new();
     for id in segment_ids(dir).map_err(|e| failed("cannot list", dir, &e))? {
         let path = segment_path(dir, id);
-        let file = files.open(&path, repair).map_err(|e| failed("cannot open", &path, &e))?;
+        let file = files.open(&path, false).map_err(|e| failed("cannot open", &path, &e))?;
         let head = peek(&file, id).map_err(|e| failed("cannot read", &path, &e))?;
-        found.push((id, Arc::new(file), head));
+        found.push(Found { id, file: Arc::new(file), head });
     }
-    if repair {
-        remove_unborn(files, dir, &mut found)?;
-    }
-
-    let mut loaded = Loaded::default();
-    let lens: Vec<Option<u64>> =
-        found.iter().skip(1).map(|(_, _, head)| head.as_ref().map(|h| h.previous_len)).collect();
-    let last = found.len().saturating_sub(1);
-    for (at, (id, file, _)) in found.into_iter().enumerate() {
-        let path = segment_path(dir, id);
-        let file_len = file.metadata().map_err(|e| failed("cannot stat", &path, &e))?.len();
-        let stated = lens.get(at).copied().flatten();
-        let end = stated.map_or(file_len, |len| len.min(file_len));
-        if let Some(missing) = stated.filter(|len| *len > file_len) {
-            loaded.damage.push(Damage { segment: id, from: file_len, to: missing });
-        }
-        loaded.state.segments.insert(id, Segment { file: file.clone(), len: 0, index: SegmentIndex::default() });
-        let tail =
-            absorb(&mut loaded, id, &file, FIRST_FRAME.min(end), end).map_err(|e| failed("cannot read", &path, &e))?;
-        let len = match tail {
-            Some(from) if at == last && repair => {
-                tracing::warn!(
-                    segment = id,
-                    from,
-                    bytes = end - from,
-                    "cut an interrupted write off the end of the event log"
-                );
-                files
-                    .set_len(&file, from)
-                    .and_then(|()| files.sync(&file))
-                    .map_err(|e| failed("cannot cut the tail of", &path, &e))?;
-                from
-            }
-            Some(from) if at == last => from,
-            Some(from) => {
-                loaded.damage.push(Damage { segment: id, from, to: end });
-                end
-            }
-            None => end,
-        };
-        if let Some(segment) = loaded.state.segments.get_mut(&id) {
-            segment.len = len;
-        }
-    }
-    set_begins(&mut loaded.state);
-    Ok(loaded)
+    Ok(found)
 }
 
 /// A crash while a segment was being made leaves a last file without one good frame: it never held anything.
-fn remove_unborn(
-    files: &dyn Files,
-    dir: &Path,
-    found: &mut Vec<(u64, Arc<File>, Option<Checkpoint>)>,
-) -> Result<(), LogError> {
-    while let Some((id, file, None)) = found.last() {
+fn remove_unborn(files: &dyn Files, dir: &Path, found: &mut Vec<Found>) -> Result<(), LogError> {
+    while let Some(Found { id, file, head: None }) = found.last() {
         let path = segment_path(dir, *id);
         let failed = |e: &io::Error| LogError::io(format!("cannot remove the unfinished {}", path.display()), e);
         let len = file.metadata().map_err(|e| failed(&e))?.len();
@@ -134,10 +201,29 @@ fn remove_unborn(
     Ok(())
 }
 
+/// The last segment will be written to: then its index, if it has one from a time when it was closed, is of no use any more.
+fn reopen_last(files: &dyn Files, dir: &Path, found: &mut [Found]) -> Result<(), LogError> {
+    let Some(last) = found.last_mut() else { return Ok(()) };
+    let path = segment_path(dir, last.id);
+    let file = files.open(&path, true).map_err(|e| LogError::io(format!("cannot open {}", path.display()), &e))?;
+    last.file = Arc::new(file);
+    let _was_not_there = files.remove(&saved::index_path(dir, last.id));
+    Ok(())
+}
+
+/// Topics are known before any record is read: the frame that declared one may be damaged, and its records are not.
+fn name_topics(state: &mut State, known: Option<Checkpoint>) {
+    for (id, topic) in known.into_iter().flat_map(|c| c.topics).enumerate() {
+        if !topic.name.is_empty() {
+            state.declare(id as u16, &topic.name, topic.ends.len(), topic.compacted);
+        }
+    }
+}
+
 /// The first frame of a segment, if it is readable.
-fn peek(file: &File, id: u64) -> io::Result<Option<Checkpoint>> {
+pub fn peek(file: &File, id: u64) -> io::Result<Option<Checkpoint>> {
     let len = file.metadata()?.len();
-    let mut size = (64 << 10).min(len.saturating_sub(FIRST_FRAME)) as usize;
+    let mut size = (16 << 10).min(len.saturating_sub(FIRST_FRAME)) as usize;
     loop {
         let mut bytes = vec![0; size];
         file.read_exact_at(&mut bytes, FIRST_FRAME)?;
@@ -201,8 +287,8 @@ fn take_checkpoint(state: &mut State, checkpoint: Checkpoint) {
     state.groups = checkpoint.groups;
 }
 
-/// A partition begins with the first record that is still there, or is empty.
-pub fn set_begins(state: &mut State) {
+/// A partition begins where it stood when the oldest segment was begun. When that cannot be told, with the first record that is there.
+pub fn set_begins(state: &mut State, start: Option<&Checkpoint>) {
     let mut first: HashMap<Part, i64> = HashMap::new();
     for segment in state.segments.values() {
         for (part, index) in segment.index.parts() {
@@ -211,7 +297,11 @@ pub fn set_begins(state: &mut State) {
     }
     for (id, topic) in state.topics.iter_mut().enumerate() {
         for (partition, bounds) in topic.parts.iter_mut().enumerate() {
-            bounds.begin = first.get(&(id as u16, partition as u16)).copied().unwrap_or(bounds.end);
+            bounds.begin = match start {
+                Some(start) => start.topics.get(id).and_then(|t| t.ends.get(partition)).copied().unwrap_or(0),
+                None => first.get(&(id as u16, partition as u16)).copied().unwrap_or(bounds.end),
+            };
+            bounds.end = bounds.end.max(bounds.begin);
         }
     }
 }
@@ -226,8 +316,9 @@ pub fn refresh(dir: &Path, state: &mut State) -> io::Result<()> {
     for id in &gone {
         loaded.state.segments.remove(id);
     }
-    if !gone.is_empty() {
-        set_begins(&mut loaded.state);
+    if let (false, Some((id, first))) = (gone.is_empty(), loaded.state.segments.first_key_value()) {
+        let start = peek(&first.file, *id).ok().flatten();
+        set_begins(&mut loaded.state, start.as_ref());
     }
     *state = loaded.state;
     result
@@ -241,7 +332,7 @@ fn follow(dir: &Path, ids: &[u64], loaded: &mut Loaded) -> io::Result<()> {
             loaded.state.segments.insert(*id, Segment { file, len: FIRST_FRAME, index: SegmentIndex::default() });
         }
         let Some((file, from)) = loaded.state.segments.get(id).map(|s| (s.file.clone(), s.len)) else { continue };
-        let stated = match ids.get(at + 1) {
+        let stated = match ids.get(at + 1).filter(|next| **next == id + 1) {
             Some(next) => peek(&File::open(segment_path(dir, *next))?, *next)?.map(|c| c.previous_len),
             None => None,
         };

@@ -6,7 +6,8 @@ use std::{fs::File, io, sync::atomic::Ordering};
 use super::{
     Keep,
     frame::{self, KIND_RECORD},
-    recover::{FIRST_FRAME, segment_path},
+    recover::{self, FIRST_FRAME, segment_path},
+    saved,
     scan::{Scan, Step},
     writer::{Additions, Touch, Writer},
 };
@@ -56,14 +57,21 @@ impl Writer {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(LogError::io(format!("cannot remove {}", path.display()), &e)),
         }
+        let _was_not_there = self.config.files.remove(&saved::index_path(&self.shared.dir, id));
+        let next = self.shared.state.read().segments.range(id + 1..).next().map(|(id, s)| (*id, s.file.clone()));
+        // Nobody knows better where each partition stood when the next segment was begun.
+        let start = next.and_then(|(id, file)| recover::peek(&file, id).ok().flatten());
         let mut state = self.shared.state.write();
         if let Some(segment) = state.segments.remove(&id) {
             for ((topic, partition), index) in segment.index.parts() {
+                let stood = start.as_ref().and_then(|s| s.topics.get(usize::from(topic)));
+                let stood = stood.and_then(|t| t.ends.get(usize::from(partition))).copied().unwrap_or(0);
                 if let Some(bounds) = state.bounds_mut(topic, partition) {
-                    bounds.begin = bounds.begin.max(index.next);
+                    bounds.begin = bounds.begin.max(index.next).max(stood);
                 }
             }
         }
+        drop(state);
         self.shared.counters.dropped_segments.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

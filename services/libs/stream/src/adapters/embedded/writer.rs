@@ -22,7 +22,8 @@ use super::{
     frame,
     index::{Part, SegmentIndex},
     queue::{Queue, Reply, Request, Work},
-    recover::{Latest, MAGIC, segment_path},
+    recover::{self, Latest, MAGIC, segment_path},
+    saved::{self, Saved},
     shared::{Segment, Shared, topic_bit},
     syncer::Syncer,
 };
@@ -191,8 +192,27 @@ impl Writer {
     fn roll(&mut self) -> Result<(), LogError> {
         let id = self.active.id + 1;
         let active = make_segment(&self.shared, &*self.config.files, self.syncer.as_deref(), id, self.active.len)?;
-        self.active = active;
+        let closed = std::mem::replace(&mut self.active, active);
+        self.save_index(&closed);
         Ok(())
+    }
+
+    /// So that opening need not scan the segment that was just closed. The catalogue stands at its end.
+    fn save_index(&self, closed: &Active) {
+        let (index, end) = {
+            let state = self.shared.state.read();
+            let Some(segment) = state.segments.get(&closed.id) else { return };
+            (segment.index.clone(), state.checkpoint(0))
+        };
+        let start = recover::peek(&closed.file, closed.id).ok().flatten();
+        // Without it nothing tells where the partitions began: the scan at the next start reports the damage.
+        let Some(start) = start else { return };
+        let latest = saved::latest_of(&index, &self.latest);
+        let damage = saved::damage_of(closed.id, &self.shared.damage());
+        let saved = Saved { len: closed.len, index, start, end, latest, damage };
+        if let Err(error) = saved.store(&*self.config.files, &self.shared.dir, closed.id, &closed.file) {
+            tracing::debug!(segment = closed.id, %error, "could not save an index of the event log; the next start scans");
+        }
     }
 
     /// A log that may drop nothing says so as a full disk would.
@@ -337,6 +357,12 @@ impl Writer {
                 touched |= topic_bit(touch.part.0);
                 let topic = &mut state.topics[usize::from(touch.part.0)];
                 topic.parts[usize::from(touch.part.1)].end = touch.offset + 1;
+            }
+        }
+        if additions.changes.iter().any(|c| matches!(c, Change::Topic { .. })) {
+            let names = self.shared.state.read().checkpoint(0);
+            if let Err(error) = saved::store_names(&*self.config.files, &self.shared.dir, &names) {
+                tracing::debug!(%error, "could not save the topics' names once more");
             }
         }
         for (part, key, offset) in additions.keys {
