@@ -20,6 +20,8 @@ mod position;
 mod publisher;
 mod pump;
 mod record;
+pub mod redrive;
+pub mod ring;
 pub mod schema_topic;
 mod walk;
 
@@ -38,6 +40,9 @@ pub use publisher::{
     Abandoned, Filter, LossRange, MAX_EVENT_BYTES, Published, Publisher, PublisherConfig, PublisherError,
     PublisherStats, Reason, SHED_ORDER,
 };
-pub use pump::{Bad, CapHit, CapLimits, Failure, Handler, Poison, Pump, PumpConfig, PumpError, PumpStats, decode};
+pub use pump::{
+    Assignment, Bad, CapHit, CapLimits, Failure, Handler, Leased, Poison, Progress, Pump, PumpConfig, PumpError,
+    PumpStats, SchemaLookup, Spot, TopicLag, UnknownSchema, decode,
+};
 pub use record::{Assigned, Bounds, Commit, Headers, Held, Lag, Outgoing, Record, Room, Start, Subscription, header};
 pub use walk::{Stretch, Walk};

@@ -149,9 +149,31 @@ fn pumps(encoder: &mut DescriptorEncoder<'_>, pumps: &[(&'static str, Arc<PumpSt
     family(encoder, (Gauge, "lag_events", "Records that wait in the topics"), one(|s| s.lag_events() as f64))?;
     family(
         encoder,
-        (Gauge, "lag_seconds", "Age of the newest handled record while more waits"),
+        (Gauge, "lag_seconds", "Age of the oldest record that is not handled; it grows while the pump waits"),
         one(PumpStats::lag_seconds),
     )?;
+    let topics: Vec<_> =
+        pumps.iter().flat_map(|(name, stats)| stats.topics().into_iter().map(move |t| (*name, t))).collect();
+    let of_topic = |value: fn(&crate::TopicLag) -> f64| {
+        let labels = |name: &str, topic: &str| vec![("pump", name.to_owned()), ("topic", topic.to_owned())];
+        topics.iter().map(move |(name, topic)| (labels(name, topic.topic.name), value(topic)))
+    };
+    family(encoder, (Gauge, "topic_lag_events", "As lag_events, per topic"), of_topic(|t| t.events as f64))?;
+    family(encoder, (Gauge, "topic_lag_seconds", "As lag_seconds, per topic"), of_topic(|t| t.oldest_us as f64 / 1e6))?;
+    family(encoder, (Gauge, "in_flight_events", "Records read and not finished"), one(|s| s.in_flight().0 as f64))?;
+    family(encoder, (Gauge, "in_flight_bytes", "Bytes of these records"), one(|s| s.in_flight().1 as f64))?;
+    let parked = pumps.iter().flat_map(|(name, stats)| {
+        stats.parked().into_iter().map(move |spot| {
+            let labels = vec![
+                ("pump", (*name).to_owned()),
+                ("topic", spot.at.topic.name.to_owned()),
+                ("partition", spot.at.partition.to_string()),
+                ("schema", format!("{:#010x}", spot.schema_id)),
+            ];
+            (labels, spot.offset as f64)
+        })
+    });
+    family(encoder, (Gauge, "parked", "Offset at which a partition waits for a schema that is unknown here"), parked)?;
     family(encoder, (Gauge, "paused", "1 while a failure is waited out"), one(|s| f64::from(u8::from(s.paused()))))
 }
 

@@ -247,19 +247,47 @@ async fn poison_becomes_a_dead_letter_byte_for_byte_and_the_partition_goes_on() 
 }
 
 #[tokio::test]
-async fn when_all_is_bad_the_pump_stops_and_the_topic_is_not_drained_into_the_bin() {
+async fn when_all_is_bad_the_pump_stops_at_the_first_record_of_the_run_and_after_the_fix_goes_on_there() {
     let bench = Bench::new();
     bench.fill(0..100).await;
     let caps = CapLimits { max_run: 7, ..CapLimits::default() };
-    let (pump, _, stats) =
-        bench.run(PumpConfig { caps, ..Bench::config() }, |batch, _| Ok((0..batch.len()).map(poison).collect()));
+    let config = PumpConfig { caps, ..Bench::config() };
+    let bad_from_five =
+        |batch: &[Record]| batch.iter().enumerate().filter(|(_, r)| r.offset >= 5).map(|(n, _)| poison(n)).collect();
+    let (pump, _, stats) = bench.run(config.clone(), move |batch, _| Ok(bad_from_five(batch)));
     let error = join(pump).await.expect_err("must stop");
     let PumpError::PoisonCap { offset, hit, .. } = &error else { panic!("{error}") };
-    assert_eq!((*offset, *hit), (7, CapHit::Run { length: 8 }));
-    assert_eq!((bench.committed().await, stats.dead()), (Some(7), 7));
-    assert_eq!(bench.dead_letters(7).await.len(), 7);
-    let bounds = bench.client.log.bounds(DeadLetter::TOPIC).await.expect("bounds");
-    assert_eq!(bounds.iter().map(|b| b.end).sum::<i64>(), 7, "and not one more");
+    assert_eq!((*offset, *hit), (5, CapHit::Run { length: 8 }));
+    assert!(error.to_string().contains("test.pump/") && error.to_string().contains("offset 5"), "{error}");
+    assert_eq!((bench.committed().await, stats.dead(), stats.handled()), (Some(5), 0, 5));
+    let thrown_away = bench.client.log.bounds(DeadLetter::TOPIC).await;
+    assert!(matches!(thrown_away, Err(stream::LogError::NoTopic { .. })), "{thrown_away:?}");
+
+    let (pump, seen, stats) = bench.run(config, |_, _| Ok(Vec::new()));
+    until("the rest is handled", || stats.handled() == 95).await;
+    bench.shutdown.cancel();
+    join(pump).await.expect("a clean end");
+    assert_eq!(seen.lock().values, (5..100).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn poison_at_the_end_of_a_quiet_topic_does_not_wait_for_ever() {
+    let bench = Bench::new();
+    bench.fill(0..3).await;
+    let (pump, _, stats) = bench.run(Bench::config(), |_, _| Ok(vec![poison(2)]));
+    until("it is decided", || stats.dead() == 1).await;
+    until_committed(&bench, 3).await;
+    bench.shutdown.cancel();
+    join(pump).await.expect("a clean end");
+    assert_eq!(bench.dead_letters(1).await[0].source_offset, 2);
+}
+
+async fn until_committed(bench: &Bench, next: i64) {
+    let give_up = std::time::Instant::now() + common::DEADLINE;
+    while bench.committed().await != Some(next) {
+        assert!(std::time::Instant::now() < give_up, "gave up waiting for the commit of {next}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! When a consumer must stop instead of throwing a whole topic away: pure.
 //!
 //! One bad record is a dead letter. A hundred in a row, or more than a small share of many, is a bad deploy: then the consumer stops
-//! and says so, and nothing more is thrown away.
+//! and says so, and nothing more is thrown away. The run is held back until it is decided (see `jury`).
 
 use std::collections::VecDeque;
 

@@ -7,6 +7,11 @@ use crate::Record;
 
 /// Longest error text that is kept.
 const MAX_ERROR: usize = 2000;
+/// Longest value that is kept: a record of Kafka's default limit whole. A larger one is cut, and the header says how long it was; the
+/// whole still stands at its place in the source topic.
+pub const MAX_KEPT: usize = (1 << 20) + (64 << 10);
+/// Header of a letter whose value was cut: the length of the whole.
+pub const CUT_OF: &str = "dead-letter-cut-of";
 
 pub fn dead_letter(
     record: &Record,
@@ -20,6 +25,18 @@ pub fn dead_letter(
         Some([0, a, b, c, d, ..]) => Some(u32::from_be_bytes([*a, *b, *c, *d])),
         _ => None,
     };
+    let mut headers: Vec<DeadHeader> = record
+        .headers
+        .iter()
+        .map(|(name, value)| DeadHeader { name: name.clone().into_owned(), value: value.as_ref().into() })
+        .collect();
+    let kept = record.value.as_deref().map(|value| &value[..value.len().min(MAX_KEPT)]);
+    if let Some(value) = record.value.as_deref().filter(|value| value.len() > MAX_KEPT) {
+        headers.push(DeadHeader {
+            name: CUT_OF.to_owned(),
+            value: value.len().to_string().into_bytes().as_slice().into(),
+        });
+    }
     DeadLetter {
         event_type: "dead".to_owned(),
         source_topic: record.topic.name.to_owned(),
@@ -27,12 +44,8 @@ pub fn dead_letter(
         source_offset: record.offset,
         source_timestamp_us: Some(record.timestamp_us),
         key: record.key.as_ref().into(),
-        value: record.value.as_deref().map(Into::into),
-        headers: record
-            .headers
-            .iter()
-            .map(|(name, value)| DeadHeader { name: name.clone().into_owned(), value: value.as_ref().into() })
-            .collect(),
+        value: kept.map(Into::into),
+        headers,
         schema_id,
         consumer: consumer.to_owned(),
         group: group.map(str::to_owned),

@@ -3,14 +3,23 @@
 use async_trait::async_trait;
 use schemas::{DecodeError, Event};
 
+use super::Progress;
 use crate::Record;
 
 /// A consumer's work. One task owns it, so it needs no locks.
 #[async_trait]
 pub trait Handler: Send {
     /// Handles the batch and makes its effect durable; only then are its offsets committed. Names the records that can never be
-    /// handled: they become dead letters and the rest goes on. The same records may come again: effects must be idempotent.
+    /// handled: they become dead letters and the rest goes on. The same records may come again: effects must be idempotent. With
+    /// leased partitions the effect may wait for `commit`.
     async fn handle(&mut self, batch: &[Record]) -> Result<Vec<Poison>, Failure>;
+
+    /// Leased partitions only: makes what `handle` did durable together with these positions, in one transaction. Called after each
+    /// batch, when its dead letters are in the log; also without a batch before it, when a held dead letter was decided.
+    /// `Transient`: the batch is handled again and then committed again.
+    async fn commit(&mut self, _done: &[Progress]) -> Result<(), Failure> {
+        Ok(())
+    }
 
     /// Called every `tick_every`, also while there is nothing to read, never during `handle`.
     async fn tick(&mut self) -> Result<(), Failure> {
@@ -43,8 +52,8 @@ pub enum Failure {
 #[derive(Debug)]
 pub enum Bad {
     Poison(Poison),
-    /// Written with a schema that this build does not know. Never a dead letter: the batch waits (and with it the partitions that this
-    /// pump reads) until a newer build, or the schema, is there.
+    /// Written with a schema that is not known here. Never a dead letter. A pump parks such a record before its handler sees it;
+    /// where that is switched off, the whole batch waits.
     Wait(anyhow::Error),
 }
 
@@ -53,7 +62,7 @@ pub fn decode<E: Event>(index: usize, record: &Record) -> Result<E, Bad> {
     let Some(value) = &record.value else {
         return Err(Bad::Poison(Poison { index, class: "tombstone", error: "a value was expected".to_owned() }));
     };
-    schemas::decode::<E>(value).map_err(|error| {
+    let event = schemas::decode::<E>(value).map_err(|error| {
         let class = match &error {
             DecodeError::UnknownSchema(_) => {
                 return Bad::Wait(
@@ -68,5 +77,14 @@ pub fn decode<E: Event>(index: usize, record: &Record) -> Result<E, Bad> {
             DecodeError::Avro(_) => "avro",
         };
         Bad::Poison(Poison { index, class, error: error.to_string() })
-    })
+    })?;
+    // Another key than its own: it stands in the wrong partition, or was written by somebody who does not know ours.
+    if event.key().as_bytes() != record.key.as_ref() {
+        return Err(Bad::Poison(Poison {
+            index,
+            class: "wrong_key",
+            error: "the key is not that of the event".to_owned(),
+        }));
+    }
+    Ok(event)
 }

@@ -1,31 +1,47 @@
-//! The consumer pump: one task that owns its reader and its handler.
+//! The consumer pump: one task that owns its reader, its handler and its state.
 //!
-//! A turn: read a batch, let the handler make its effect durable, note it in the ledger, commit the finished prefix now and then.
-//! Three kinds of failure are kept apart:
-//! * transient (database away, unknown schema id): reading pauses, the same batch is tried again with growing pauses, nothing is skipped;
-//! * poison (this record can never be handled): a dead letter each, the rest goes on, and a cap stops the pump when it is too much;
+//! A turn: take a batch of what was read, let the handler make its effect durable (and read on meanwhile, within the budget), note it in
+//! the ledger, commit the finished prefix now and then. Kinds of failure are kept apart:
+//! * transient (database away): reading pauses, the same batch is tried again with growing pauses, nothing is skipped;
+//! * unknown schema: the record's partition waits, the others go on (`parking`);
+//! * poison (this record can never be handled): a dead letter each, the rest goes on, and a cap stops the pump when it is too much, at
+//!   the first record of the run (`jury`);
 //! * fatal: the pump ends with an error and commits nothing of the batch.
 //!
-//! Invariants: a commit never passes an unfinished record, nor a dead letter that is not yet in the log.
+//! Invariants: a commit never passes an unfinished record, nor a dead letter that is not yet in the log; what was read under an older
+//! assignment of a partition is forgotten, its result dropped and its commit not made; what is read and not finished never exceeds the
+//! budget in events nor in bytes.
 
 mod caps;
-mod dead_letter;
+pub mod dead_letter;
 mod handler;
+mod intake;
+mod jury;
+mod lag;
+mod lease;
+mod look;
+mod parking;
+mod schemas;
 mod stats;
 mod turn;
 
 use std::{sync::Arc, time::Duration};
 
-use schemas::TopicSpec;
+use ::schemas::TopicSpec;
 use tokio_util::sync::CancellationToken;
 
 use self::turn::Turn;
 pub use self::{
     caps::{CapHit, CapLimits},
     handler::{Bad, Failure, Handler, Poison, decode},
-    stats::PumpStats,
+    lease::{Assignment, Leased, Progress},
+    schemas::{SchemaLookup, UnknownSchema},
+    stats::{PumpStats, Spot, TopicLag},
 };
-use crate::{Client, LogError, Source, Start, Subscription};
+use crate::{Assigned, Client, LogError, Room, Source, Start, Subscription};
+
+/// A partition among all topics of a pump.
+type Part = (&'static str, i32);
 
 #[derive(Debug, Clone)]
 pub struct PumpConfig {
@@ -39,6 +55,10 @@ pub struct PumpConfig {
     pub poll_wait: Duration,
     pub tick_every: Duration,
     pub caps: CapLimits,
+    /// Most that may be read and not finished.
+    pub budget: Room,
+    pub assignment: Assignment,
+    pub unknown_schema: UnknownSchema,
 }
 
 impl Default for PumpConfig {
@@ -52,11 +72,15 @@ impl Default for PumpConfig {
             poll_wait: Duration::from_millis(250),
             tick_every: Duration::from_secs(1),
             caps: CapLimits::default(),
+            budget: Room { events: 4000, bytes: 16 << 20 },
+            assignment: Assignment::Subscribed,
+            unknown_schema: UnknownSchema::LookUp,
         }
     }
 }
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// While backing off, the group membership is kept alive and `beat` is called this often.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_millis(500);
 
@@ -65,7 +89,8 @@ pub enum PumpError {
     #[error("{name}: {source:#}")]
     Fatal { name: &'static str, source: anyhow::Error },
 
-    /// Too much that cannot be handled: probably our own bug. Stopped before this record; nothing behind it was thrown away.
+    /// Too much that cannot be handled: probably our own bug. Stopped before this record, the first of the run; neither it nor
+    /// anything behind it was thrown away.
     #[error("{name} stopped at {topic}/{partition} offset {offset}, because {hit}; the last error was: {error}")]
     PoisonCap { name: &'static str, topic: &'static str, partition: i32, offset: i64, hit: CapHit, error: String },
 
@@ -104,27 +129,33 @@ impl Pump {
         shutdown: CancellationToken,
         beat: impl Fn() + Send,
     ) -> Result<(), PumpError> {
-        let Some(source) = self.subscribe(&shutdown, &beat).await? else { return Ok(()) };
-        let mut turn = Turn::new(&self, source, shutdown, beat);
+        let lease = match &self.config.assignment {
+            Assignment::Subscribed => None,
+            Assignment::Leased(lease) => Some(lease.clone()),
+        };
+        let parts = lease.clone().map(|mut lease| lease.borrow_and_update().iter().map(|l| l.part).collect());
+        let Some(source) = self.open(parts, &shutdown, &beat).await? else { return Ok(()) };
+        let mut turn = Turn::new(&self, source, lease, shutdown, beat);
         let result = turn.work(&mut handler).await;
         let last = turn.commit().await;
         result.and(last)
     }
 
-    async fn subscribe(
+    /// A reader of these partitions, or of what was subscribed to.
+    async fn open(
         &self,
+        parts: Option<Vec<Assigned>>,
         shutdown: &CancellationToken,
         beat: &(impl Fn() + Send),
     ) -> Result<Option<Box<dyn Source>>, PumpError> {
         let mut backoff = BACKOFF_MIN;
         loop {
             beat();
-            let subscription = Subscription {
-                group: self.config.group.clone(),
-                topics: self.config.topics.clone(),
-                start: self.config.start,
+            let opened = match &parts {
+                Some(parts) => self.client.log.assign(parts.clone()).await,
+                None => self.client.log.subscribe(self.subscription()).await,
             };
-            match self.client.log.subscribe(subscription).await {
+            match opened {
                 Ok(source) => return Ok(Some(source)),
                 Err(source) if source.is_permanent() => return Err(self.log_error(source)),
                 Err(error) => tracing::warn!(pump = self.config.name, %error, "cannot subscribe yet"),
@@ -134,6 +165,10 @@ impl Pump {
                 () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(KEEP_ALIVE_EVERY),
             }
         }
+    }
+
+    fn subscription(&self) -> Subscription {
+        Subscription { group: self.config.group.clone(), topics: self.config.topics.clone(), start: self.config.start }
     }
 
     fn log_error(&self, source: LogError) -> PumpError {

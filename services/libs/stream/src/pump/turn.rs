@@ -1,63 +1,78 @@
-//! The turns of a running pump: read, handle, settle, commit, look at the lag.
+//! The turns of a running pump: take, handle, settle, commit, look at the lag.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    pin::pin,
     time::{Duration, Instant},
 };
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BACKOFF_MIN, Failure, Handler, KEEP_ALIVE_EVERY, Poison, Pump, PumpError, caps::Caps, dead_letter::dead_letter,
+    BACKOFF_MAX, BACKOFF_MIN, Failure, Handler, KEEP_ALIVE_EVERY, Leased, Part, Poison, Progress, Pump, PumpError,
+    dead_letter::dead_letter,
+    intake::{Intake, part_of},
+    jury::{Jury, Stop, Suspect},
+    lag::{self, Memory},
+    look::Look,
 };
-use crate::{Commit, Lag, LogError, Record, Source, ledger::Ledger};
+use crate::{Commit, Lag, LogError, Record, Source};
 
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 const LAG_EVERY: Duration = Duration::from_secs(1);
 /// Until the start has been read, the handler waits for `caught_up`.
 const LAG_EVERY_AT_START: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(15);
 const DEAD_LETTER_FLUSH: Duration = Duration::from_secs(5);
-
-/// A partition among all topics of the pump.
-type Part = (&'static str, i32);
 
 pub struct Turn<'a, B> {
     pump: &'a Pump,
-    source: Box<dyn Source>,
+    intake: Intake<'a>,
+    leased: bool,
     shutdown: CancellationToken,
     beat: B,
-    ledger: Ledger<Part>,
-    caps: Caps,
-    /// Read while paused; handled next. Bounded by one `poll(1)` per pause.
-    stash: Vec<Record>,
+    jury: Jury,
     /// Ends at the start, until they are reached.
     targets: Option<Vec<Lag>>,
-    /// Timestamp of the newest handled record per partition.
-    newest: HashMap<Part, i64>,
+    /// Positions as of the last answer; ages are told from them while the log does not answer.
+    lag: Vec<Lag>,
+    memory: Memory,
+    look: Look,
     /// Greatest age of a record at the end of its batch, since the lag was last measured.
-    slowest_us: Option<u64>,
+    slowest_us: u64,
     dead_unflushed: bool,
+    /// Leased partitions: what the handler's store says.
+    stored: BTreeMap<Part, i64>,
     next_tick: Instant,
     next_commit: Instant,
     next_lag: Instant,
 }
 
 impl<'a, B: Fn() + Send> Turn<'a, B> {
-    pub fn new(pump: &'a Pump, source: Box<dyn Source>, shutdown: CancellationToken, beat: B) -> Self {
+    pub fn new(
+        pump: &'a Pump,
+        source: Box<dyn Source>,
+        lease: Option<watch::Receiver<Vec<Leased>>>,
+        shutdown: CancellationToken,
+        beat: B,
+    ) -> Self {
         let now = Instant::now();
+        let stored = lease.as_ref().map(|lease| stored(&lease.borrow())).unwrap_or_default();
         Self {
-            caps: Caps::new(pump.config.caps),
             pump,
-            source,
+            leased: lease.is_some(),
+            intake: Intake::new(pump, source, lease),
             shutdown,
             beat,
-            ledger: Ledger::default(),
-            stash: Vec::new(),
+            jury: Jury::new(pump.config.caps, now),
             targets: None,
-            newest: HashMap::new(),
-            slowest_us: None,
+            lag: Vec::new(),
+            memory: Memory::default(),
+            look: Look::default(),
+            slowest_us: 0,
             dead_unflushed: false,
+            stored,
             next_tick: now + pump.config.tick_every,
             next_commit: now + COMMIT_EVERY,
             next_lag: now,
@@ -68,24 +83,29 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
         let mut read_backoff = BACKOFF_MIN;
         while !self.shutdown.is_cancelled() {
             (self.beat)();
+            self.follow_lease().await?;
             let now = Instant::now();
             if now >= self.next_tick {
                 self.next_tick = now + self.pump.config.tick_every;
                 self.tick(handler).await?;
             }
-            let batch = match self.next_batch().await {
-                Ok(batch) => batch,
-                Err(error) if error.is_permanent() => return Err(self.pump.log_error(error)),
-                Err(error) => {
-                    tracing::warn!(pump = self.pump.config.name, %error, "cannot read; trying again");
-                    self.pause(read_backoff).await;
-                    read_backoff = (read_backoff * 2).min(BACKOFF_MAX);
-                    continue;
+            if let Err(error) = self.read().await {
+                if error.is_permanent() {
+                    return Err(self.pump.log_error(error));
                 }
-            };
+                tracing::warn!(pump = self.pump.config.name, %error, "cannot read; trying again");
+                self.pause(read_backoff).await;
+                read_backoff = (read_backoff * 2).min(BACKOFF_MAX);
+                continue;
+            }
             read_backoff = BACKOFF_MIN;
+            let batch = self.intake.next_batch(self.pump.config.max_batch);
             if !batch.is_empty() {
-                self.handle(handler, &batch).await?;
+                self.handle(handler, batch).await?;
+            }
+            if self.decide() {
+                // A failure that may pass leaves it for the next batch's commit.
+                let _later = self.commit_stored(handler).await?;
             }
             if Instant::now() >= self.next_commit {
                 self.commit().await?;
@@ -95,106 +115,202 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
         Ok(())
     }
 
-    async fn next_batch(&mut self) -> Result<Vec<Record>, LogError> {
-        if !self.stash.is_empty() {
-            return Ok(std::mem::take(&mut self.stash));
+    /// Reads, unless there is something to do already.
+    async fn read(&mut self) -> Result<(), LogError> {
+        if let Some(fault) = self.intake.take_fault() {
+            return Err(fault);
+        }
+        if self.intake.has_records() {
+            return Ok(());
         }
         let config = &self.pump.config;
         let wait = config.poll_wait.min(KEEP_ALIVE_EVERY).min(self.next_tick.saturating_duration_since(Instant::now()));
         tokio::select! {
             biased;
-            () = self.shutdown.cancelled() => Ok(Vec::new()),
-            // Cancel safe by contract: a read that shutdown interrupts has given nothing out.
-            batch = self.source.poll(config.max_batch, wait) => batch,
+            () = self.shutdown.cancelled() => Ok(()),
+            // Cancel safe: a read that shutdown interrupts has given nothing out.
+            read = self.intake.step(wait) => read,
         }
     }
 
-    async fn handle<H: Handler>(&mut self, handler: &mut H, batch: &[Record]) -> Result<(), PumpError> {
-        for record in batch {
-            self.ledger.start((record.topic.name, record.partition), record.offset);
+    async fn handle<H: Handler>(&mut self, handler: &mut H, mut batch: Vec<Record>) -> Result<(), PumpError> {
+        let mut began = BTreeMap::new();
+        for record in &batch {
+            let part = part(record);
+            began.entry(part).or_insert_with(|| self.intake.number(part));
         }
-        let mut attempts = 1;
-        let mut backoff = BACKOFF_MIN;
-        let poison = loop {
-            match handler.handle(batch).await {
-                Ok(poison) => break poison,
-                Err(Failure::Fatal(source)) => return Err(self.fatal(source)),
-                Err(Failure::Transient(error)) => {
-                    let first = &batch[0];
-                    tracing::warn!(
-                        pump = self.pump.config.name,
-                        attempts,
-                        error = format!("{error:#}"),
-                        records = batch.len(),
-                        kafka.topic = first.topic.name,
-                        kafka.partition = first.partition,
-                        kafka.offset = first.offset,
-                        "a batch could not be handled yet; reading pauses and it is tried again"
-                    );
+        let (mut attempts, mut backoff, mut settled) = (1, BACKOFF_MIN, false);
+        loop {
+            let error = match self.beside(handler.handle(&batch)).await {
+                Ok(poison) => {
+                    self.settle(&batch, &began, &poison, attempts, &mut settled)?;
+                    match self.commit_stored(handler).await? {
+                        None => return Ok(()),
+                        Some(error) => error,
+                    }
                 }
-            }
+                Err(Failure::Fatal(source)) => return Err(self.fatal(source)),
+                Err(Failure::Transient(error)) => error,
+            };
+            let first = &batch[0];
+            tracing::warn!(
+                pump = self.pump.config.name,
+                attempts,
+                error = format!("{error:#}"),
+                records = batch.len(),
+                kafka.topic = first.topic.name,
+                kafka.partition = first.partition,
+                kafka.offset = first.offset,
+                "a batch could not be handled yet; reading pauses and it is tried again"
+            );
             self.pump.stats.add_retry();
-            if !self.pause(backoff).await {
+            // With a new lease everything that is not finished is read again.
+            if !self.pause(backoff).await || self.follow_lease().await? {
+                return Ok(());
+            }
+            let ours = self.still_ours(&began);
+            batch.retain(|record| ours.contains_key(&part(record)));
+            if batch.is_empty() {
                 return Ok(());
             }
             attempts += 1;
             backoff = (backoff * 2).min(BACKOFF_MAX);
-        };
-        self.note_age(batch);
-        self.settle(batch, &poison, attempts)
+        }
     }
 
-    /// Notes the batch as done, record by record, with a dead letter for each poison.
-    fn settle(&mut self, batch: &[Record], poison: &[Poison], attempts: u32) -> Result<(), PumpError> {
-        let pump = self.pump;
+    /// Reads on while something else is at work.
+    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            if Instant::now() >= self.next_lag {
+                tokio::select! {
+                    biased;
+                    out = &mut work => return out,
+                    _lag = self.measure_lag() => {}
+                }
+            }
+            tokio::select! {
+                biased;
+                out = &mut work => return out,
+                () = self.intake.step_aside() => {}
+            }
+        }
+    }
+
+    /// The partitions that are still ours, under the number that they had when the batch began.
+    fn still_ours(&self, began: &BTreeMap<Part, Option<u64>>) -> BTreeMap<Part, u64> {
+        let same = |(part, number): (&Part, &Option<u64>)| {
+            number.filter(|number| self.intake.number(*part) == Some(*number)).map(|number| (*part, number))
+        };
+        began.iter().filter_map(same).collect()
+    }
+
+    /// Notes the batch as done, record by record. `settled`: it was before, and only its commit failed.
+    fn settle(
+        &mut self,
+        batch: &[Record],
+        began: &BTreeMap<Part, Option<u64>>,
+        poison: &[Poison],
+        attempts: u32,
+        settled: &mut bool,
+    ) -> Result<(), PumpError> {
+        if std::mem::replace(settled, true) {
+            return Ok(());
+        }
         let mut by_index: HashMap<usize, &Poison> = poison.iter().map(|p| (p.index, p)).collect();
-        let mut dead = 0;
+        let now_us = self.pump.client.publisher.clock().now().wall_us;
+        let ours = self.still_ours(began);
+        let mut oldest_us = now_us;
+        let (mut good, mut stopped) = (0, Ok(()));
         for (index, record) in batch.iter().enumerate() {
-            let part = (record.topic.name, record.partition);
             let poison = by_index.remove(&index);
-            if let Some(hit) = self.caps.note(poison.is_some()) {
-                pump.stats.add_handled(index as u64, dead);
-                return Err(PumpError::PoisonCap {
-                    name: pump.config.name,
-                    topic: record.topic.name,
-                    partition: record.partition,
-                    offset: record.offset,
-                    hit,
-                    error: poison.map(|p| p.error.clone()).unwrap_or_default(),
-                });
-            }
+            let Some(number) = ours.get(&part(record)).copied() else { continue };
             if let Some(poison) = poison {
-                let publisher = &pump.client.publisher;
-                let now_us = publisher.clock().now().wall_us;
-                let group = pump.config.group.as_deref();
-                let letter = dead_letter(record, poison, pump.config.name, group, attempts, now_us);
-                publisher.publish(letter);
-                tracing::warn!(
-                    pump = pump.config.name,
-                    kafka.topic = record.topic.name,
-                    kafka.partition = record.partition,
-                    kafka.offset = record.offset,
-                    class = poison.class,
-                    error = poison.error,
-                    "dead letter"
-                );
-                self.dead_unflushed = true;
-                dead += 1;
+                let suspect = Suspect { record: record.clone(), poison: poison.clone(), attempts, number };
+                stopped = self.jury.suspect(suspect, Instant::now()).map_err(|stop| self.stop(*stop));
+                if stopped.is_err() {
+                    break;
+                }
+            } else {
+                let dead = self.jury.good();
+                self.bury(dead);
+                self.intake.ledger.finish(part(record), record.offset);
+                good += 1;
             }
-            self.ledger.finish(part, record.offset);
-            self.newest.insert(part, record.timestamp_us);
+            oldest_us = oldest_us.min(record.timestamp_us);
         }
+        self.pump.stats.add_handled(good, 0);
+        self.slowest_us = self.slowest_us.max(u64::try_from(now_us - oldest_us).unwrap_or(0));
+        self.show_in_flight();
+        stopped?;
         if !by_index.is_empty() {
-            tracing::error!(pump = pump.config.name, "the handler named poison outside of its batch");
+            tracing::error!(pump = self.pump.config.name, "the handler named poison outside of its batch");
         }
-        pump.stats.add_handled(batch.len() as u64, dead);
         Ok(())
+    }
+
+    fn stop(&self, stop: Stop) -> PumpError {
+        PumpError::PoisonCap {
+            name: self.pump.config.name,
+            topic: stop.first.topic.name,
+            partition: stop.first.partition,
+            offset: stop.first.offset,
+            hit: stop.hit,
+            error: stop.error,
+        }
+    }
+
+    /// Suspects whose time has come are dead letters. True: there were some.
+    fn decide(&mut self) -> bool {
+        if !self.jury.is_waiting() {
+            return false;
+        }
+        self.jury.forget(|suspect| self.intake.number(suspect.part()) == Some(suspect.number));
+        let no_room = self.intake.room().is_none() && !self.intake.has_records();
+        let dead = self.jury.due(Instant::now(), no_room);
+        let some = !dead.is_empty();
+        self.bury(dead);
+        self.show_in_flight();
+        some
+    }
+
+    fn bury(&mut self, dead: Vec<Suspect>) {
+        let pump = self.pump;
+        for suspect in dead {
+            let part = suspect.part();
+            // A suspect of an older assignment is read again by whoever has the partition now.
+            if self.intake.number(part) != Some(suspect.number) {
+                continue;
+            }
+            let (record, poison) = (&suspect.record, &suspect.poison);
+            let publisher = &pump.client.publisher;
+            let now_us = publisher.clock().now().wall_us;
+            let group = pump.config.group.as_deref();
+            publisher.publish(dead_letter(record, poison, pump.config.name, group, suspect.attempts, now_us));
+            tracing::warn!(
+                pump = pump.config.name,
+                kafka.topic = record.topic.name,
+                kafka.partition = record.partition,
+                kafka.offset = record.offset,
+                class = poison.class,
+                error = poison.error,
+                "dead letter"
+            );
+            self.dead_unflushed = true;
+            self.intake.ledger.finish(part, record.offset);
+            pump.stats.add_handled(1, 1);
+        }
+    }
+
+    fn show_in_flight(&self) {
+        let (events, bytes) = self.intake.ledger.in_flight();
+        self.pump.stats.set_in_flight(events, bytes);
     }
 
     async fn tick<H: Handler>(&mut self, handler: &mut H) -> Result<(), PumpError> {
         let mut backoff = BACKOFF_MIN;
         loop {
-            match handler.tick().await {
+            match self.beside(handler.tick()).await {
                 Ok(()) => return Ok(()),
                 Err(Failure::Fatal(source)) => return Err(self.fatal(source)),
                 Err(Failure::Transient(error)) => {
@@ -221,9 +337,8 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
     async fn pause(&mut self, span: Duration) -> bool {
         let until = Instant::now() + span;
         self.pump.stats.set_paused(true);
-        let _not_pausable = self.source.pause().await;
-        let mut alive = true;
-        while alive && Instant::now() < until {
+        self.intake.hold(true);
+        while Instant::now() < until && !self.shutdown.is_cancelled() {
             (self.beat)();
             if Instant::now() >= self.next_lag {
                 // Who waits falls behind: show it.
@@ -232,57 +347,121 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
             let slice = KEEP_ALIVE_EVERY.min(until.saturating_duration_since(Instant::now()));
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => alive = false,
-                polled = async {
-                    let started = Instant::now();
-                    let polled = self.source.poll(1, slice).await;
-                    // An adapter that answers at once must not make this loop spin.
-                    if started.elapsed() < slice {
-                        tokio::time::sleep(slice.saturating_sub(started.elapsed())).await;
-                    }
-                    polled
-                } => if let Ok(records) = polled { self.stash.extend(records) },
+                () = self.shutdown.cancelled() => {}
+                // A reader that fails now fails again when it is read.
+                _failed = async {
+                    let _failed = self.intake.step(slice).await;
+                    tokio::time::sleep(slice).await;
+                } => {}
+                () = tokio::time::sleep(slice) => {}
             }
         }
-        let _not_pausable = self.source.resume().await;
+        self.intake.hold(false);
         self.pump.stats.set_paused(false);
-        alive
+        !self.shutdown.is_cancelled()
     }
 
     /// Commits the finished prefix. A failure that may pass leaves it for the next time.
     pub async fn commit(&mut self) -> Result<(), PumpError> {
         self.next_commit = Instant::now() + COMMIT_EVERY;
-        if self.pump.config.group.is_none() {
+        if self.pump.config.group.is_none() || self.leased {
             return Ok(());
         }
-        let taken = self.ledger.take_committable();
+        let taken = self.intake.ledger.take_committable();
         if taken.is_empty() {
             return Ok(());
         }
-        if self.dead_unflushed {
-            if let Err(error) = self.pump.client.publisher.flush(DEAD_LETTER_FLUSH).await {
-                tracing::warn!(pump = self.pump.config.name, %error, "not committing before the dead letters are in the log");
-                self.ledger.give_back(&taken);
-                return Ok(());
-            }
-            self.dead_unflushed = false;
+        if !self.flush_dead().await {
+            self.intake.ledger.give_back(&taken);
+            return Ok(());
         }
-        let commits: Vec<Commit> = taken
-            .iter()
-            .filter_map(|((name, partition), next)| {
-                let topic = self.pump.config.topics.iter().copied().find(|t| t.name == *name)?;
-                Some(Commit { topic, partition: *partition, next_offset: *next })
-            })
-            .collect();
-        match self.source.commit(&commits).await {
+        let commits = self.commits(&taken);
+        self.intake.source.offer(&commits);
+        match self.intake.source.commit(&commits).await {
             Ok(()) => Ok(()),
             Err(source) if source.is_permanent() => Err(self.pump.log_error(source)),
             Err(error) => {
                 tracing::warn!(pump = self.pump.config.name, %error, "cannot commit yet");
-                self.ledger.give_back(&taken);
+                self.intake.ledger.give_back(&taken);
                 Ok(())
             }
         }
+    }
+
+    fn commits(&self, taken: &[(Part, i64)]) -> Vec<Commit> {
+        let commit = |(part, next): &(Part, i64)| {
+            Some(Commit { topic: self.intake.topic(*part)?, partition: part.1, next_offset: *next })
+        };
+        taken.iter().filter_map(commit).collect()
+    }
+
+    /// The dead letters so far are in the log.
+    async fn flush_dead(&mut self) -> bool {
+        if self.dead_unflushed {
+            if let Err(error) = self.pump.client.publisher.flush(DEAD_LETTER_FLUSH).await {
+                tracing::warn!(pump = self.pump.config.name, %error, "not committing before the dead letters are in the log");
+                return false;
+            }
+            self.dead_unflushed = false;
+        }
+        true
+    }
+
+    /// Leased partitions: lets the handler commit. `Some`: not now, and the batch has to be handled again.
+    async fn commit_stored<H: Handler>(&mut self, handler: &mut H) -> Result<Option<anyhow::Error>, PumpError> {
+        if !self.leased {
+            // What is finished may be committed the moment its partition is taken away.
+            if !self.dead_unflushed {
+                let finished: Vec<(Part, i64)> =
+                    self.intake.ledger.partitions().filter_map(|p| Some((p, self.intake.ledger.next(p)?))).collect();
+                self.intake.source.offer(&self.commits(&finished));
+            }
+            return Ok(None);
+        }
+        let taken = self.intake.ledger.take_committable();
+        while !self.flush_dead().await {
+            if !self.pause(BACKOFF_MIN).await {
+                self.intake.ledger.give_back(&taken);
+                return Ok(None);
+            }
+        }
+        let progress = |(part, next): &(Part, i64)| {
+            Some(Progress {
+                topic: self.intake.topic(*part)?,
+                partition: part.1,
+                epoch: self.intake.number(*part)?,
+                expected: self.stored.get(part).copied(),
+                next_offset: *next,
+            })
+        };
+        let done: Vec<Progress> = taken.iter().filter_map(progress).collect();
+        match self.beside(handler.commit(&done)).await {
+            Ok(()) => {
+                self.stored.extend(done.iter().map(|d| ((d.topic.name, d.partition), d.next_offset)));
+                Ok(None)
+            }
+            Err(Failure::Fatal(source)) => Err(self.fatal(source)),
+            Err(Failure::Transient(error)) => {
+                self.intake.ledger.give_back(&taken);
+                Ok(Some(error))
+            }
+        }
+    }
+
+    /// Reads the partitions of a new lease. True: there was one.
+    async fn follow_lease(&mut self) -> Result<bool, PumpError> {
+        let Some(lease) = self.intake.changed_lease() else { return Ok(false) };
+        let places = self.intake.places(&lease);
+        let Some(source) = self.pump.open(Some(places.clone()), &self.shutdown, &self.beat).await? else {
+            return Ok(true);
+        };
+        tracing::info!(pump = self.pump.config.name, partitions = lease.len(), "reading the partitions of a new lease");
+        self.intake.follow(source, &lease);
+        self.jury.forget(|_| false);
+        self.stored = places.iter().filter_map(|at| Some((part_of(at), at.next_offset?))).collect();
+        self.lag.clear();
+        self.show_in_flight();
+        Ok(true)
     }
 
     async fn look_at_lag<H: Handler>(&mut self, handler: &mut H) {
@@ -290,52 +469,53 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
             return;
         }
         let caught_up = self.pump.stats.caught_up();
-        let Some(lag) = self.measure_lag().await else { return };
         // Without an assignment (a group that still gathers) nothing is known yet.
-        if caught_up || lag.is_empty() {
+        if !self.measure_lag().await || caught_up || self.lag.is_empty() {
             return;
         }
-        let targets = self.targets.get_or_insert_with(|| lag.clone());
-        let here: HashMap<Part, i64> = lag.iter().map(|l| ((l.topic.name, l.partition), l.position)).collect();
-        let reached = targets.iter().all(|t| here.get(&(t.topic.name, t.partition)).is_none_or(|at| *at >= t.end));
-        if reached && self.stash.is_empty() {
+        let targets = self.targets.get_or_insert_with(|| self.lag.clone());
+        let reached = |target: &Lag| {
+            let part = (target.topic.name, target.partition);
+            let here = self.lag.iter().find(|l| (l.topic.name, l.partition) == part);
+            let next = here.map(|at| lag::unfinished(at, &self.intake.ledger));
+            next.is_none_or(|next| next >= target.end) || self.intake.parking.has(part)
+        };
+        if targets.iter().all(reached) {
             self.targets = None;
             self.pump.stats.set_caught_up();
             handler.caught_up();
         }
     }
 
-    /// Notes how old the batch's oldest record is, now that the batch is done.
-    fn note_age(&mut self, batch: &[Record]) {
-        let now = self.pump.client.publisher.clock().now().wall_us;
-        let oldest = batch.iter().map(|r| r.timestamp_us).min().unwrap_or(now);
-        let age = u64::try_from(now - oldest).unwrap_or(0);
-        self.slowest_us = Some(self.slowest_us.map_or(age, |known| known.max(age)));
-    }
-
-    async fn measure_lag(&mut self) -> Option<Vec<Lag>> {
+    /// False: the log did not answer. What waits grows older all the same.
+    async fn measure_lag(&mut self) -> bool {
         let every = if self.pump.stats.caught_up() { LAG_EVERY } else { LAG_EVERY_AT_START };
         self.next_lag = Instant::now() + every;
-        match self.source.lag().await {
+        let answered = match self.intake.source.lag().await {
             Ok(lag) => {
-                self.pump.stats.set_lag_events(lag.iter().map(Lag::events).sum());
-                // What was handled meanwhile says how long a record takes; only a pump that handled nothing has to guess.
-                let lag_us = self.slowest_us.take().unwrap_or_else(|| self.oldest_us(&lag));
-                self.pump.stats.set_lag_us(lag_us);
-                Some(lag)
+                self.lag = lag;
+                true
             }
             Err(error) => {
                 tracing::debug!(pump = self.pump.config.name, %error, "the lag is unknown for now");
-                None
+                false
             }
+        };
+        for (part, offset, at_us) in self.look.go_on() {
+            self.memory.seen(part, offset, at_us);
         }
+        let now_us = self.pump.client.publisher.clock().now().wall_us;
+        let account = self.memory.account(&self.lag, &self.intake.ledger, &self.intake.parking, now_us);
+        self.pump.stats.set_lag(account.topics, std::mem::take(&mut self.slowest_us));
+        self.look.begin(&self.pump.client, account.looks);
+        answered
     }
+}
 
-    /// How far behind the slowest partition is, told by the newest record that was handled there.
-    fn oldest_us(&self, lag: &[Lag]) -> u64 {
-        let now = self.pump.client.publisher.clock().now().wall_us;
-        let behind = lag.iter().filter(|l| l.events() > 0);
-        let times = behind.filter_map(|l| self.newest.get(&(l.topic.name, l.partition)));
-        times.min().map_or(0, |at| u64::try_from(now - at).unwrap_or(0))
-    }
+fn part(record: &Record) -> Part {
+    (record.topic.name, record.partition)
+}
+
+fn stored(lease: &[Leased]) -> BTreeMap<Part, i64> {
+    lease.iter().filter_map(|l| Some((part_of(&l.part), l.part.next_offset?))).collect()
 }
