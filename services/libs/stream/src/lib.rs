@@ -23,6 +23,7 @@ mod record;
 pub mod redrive;
 pub mod ring;
 pub mod schema_topic;
+mod spool;
 mod walk;
 
 pub use adapters::{
@@ -37,12 +38,14 @@ pub use error::LogError;
 pub use log::{EventLog, Source};
 pub use position::{Position, PositionError};
 pub use publisher::{
-    Abandoned, Filter, LossRange, MAX_EVENT_BYTES, Published, Publisher, PublisherConfig, PublisherError,
-    PublisherStats, Reason, SHED_ORDER,
+    Abandoned, Filter, Left, LossRange, MAX_EVENT_BYTES, Published, Publisher, PublisherConfig, PublisherError,
+    PublisherStats, Ring,
 };
 pub use pump::{
     Assignment, Bad, CapHit, CapLimits, Failure, Handler, Leased, Poison, Progress, Pump, PumpConfig, PumpError,
     PumpStats, SchemaLookup, Spot, TopicLag, UnknownSchema, decode,
 };
 pub use record::{Assigned, Bounds, Commit, Headers, Held, Lag, Outgoing, Record, Room, Start, Subscription, header};
+pub use ring::{Reason, SHED_ORDER};
+pub use spool::{SpoolConfig, Way};
 pub use walk::{Stretch, Walk};

@@ -2,8 +2,12 @@
 
 use std::io;
 
+use crate::ring::RingError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum PublisherError {
     #[error("the publisher cannot start its thread: {0}")]
     Thread(#[source] io::Error),
+    #[error(transparent)]
+    Ring(#[from] RingError),
 }

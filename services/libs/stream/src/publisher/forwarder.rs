@@ -1,144 +1,251 @@
-//! The publisher's own thread: takes batches, appends them, repeats until the log took them.
+//! The publisher's own thread: takes batches from the ring, hands them over, repeats until they are safe, and only then frees their
+//! room. One batch at a time, in order. A fault makes this thread wait and the ring fill; no caller of `publish` notices.
 //!
-//! One batch at a time, in order. A fault of the log (disk full, broker away) makes this thread wait and the queue fill; no caller of
-//! `publish` notices. A record that the log refuses for good is declared and passed over, so it cannot hold up the rest.
+//! It drains the rings of dead epochs before its own, so that their events come first, and gives account in manifests.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use super::{
-    PublisherError, Reason,
-    queue::Item,
-    shared::{Sent, Shared},
-};
-use crate::{LogError, Outgoing};
+use schemas::{StreamManifest, stream_manifest};
 
-pub const BATCH_BYTES: usize = 1 << 20;
-const BATCH_EVENTS: usize = 8192;
+use super::{
+    PublisherError, Ring,
+    epoch::Epoch,
+    graves::Graves,
+    handing::{Handed, Handing},
+    schedule::Schedule,
+    shared::Shared,
+};
+use crate::{Reason, ring::Frame};
+
+const BATCH_BYTES: u64 = 1 << 20;
 /// A lone event waits this long for company, so that a sync is shared.
 const LINGER: Duration = Duration::from_millis(2);
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// The same fault is logged again after this long.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// For so long after the last event the forwarder looks by itself, so that nobody has to wake it.
+const LOOKING: Duration = Duration::from_millis(20);
+/// Sleeps no longer than this without looking around.
+const SLEEP: Duration = Duration::from_secs(1);
 
-pub fn start(shared: Arc<Shared>) -> Result<(), PublisherError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublisherError::Thread)?;
-    let run = move || Forwarder { shared, runtime, complained: None }.run();
-    std::thread::Builder::new().name("publisher".into()).spawn(run).map_err(PublisherError::Thread)?;
+pub fn start(shared: Arc<Shared>, dead: VecDeque<Epoch>) -> Result<(), PublisherError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let handing = Handing::new(shared.clone(), runtime.map_err(PublisherError::Thread)?);
+    let forwarder = Forwarder { shared, handing, graves: Graves::new(dead), schedule: Schedule::default() };
+    std::thread::Builder::new().name("publisher".into()).spawn(|| forwarder.run()).map_err(PublisherError::Thread)?;
     Ok(())
 }
 
 struct Forwarder {
     shared: Arc<Shared>,
-    runtime: tokio::runtime::Runtime,
-    complained: Option<Instant>,
+    handing: Handing,
+    graves: Graves,
+    schedule: Schedule,
+}
+
+/// However this thread ends, whoever waits for it is told.
+struct TellTheEnd(Arc<Shared>);
+
+impl Drop for TellTheEnd {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.progress.send_modify(|n| *n += 1);
+    }
 }
 
 impl Forwarder {
     fn run(mut self) {
-        let mut items = Vec::new();
-        while self.next_batch(&mut items) {
-            let sent = self.shared.waiting.lock().in_flight.clone();
-            let records: Arc<Vec<Outgoing>> = Arc::new(items.drain(..).map(|item| item.record).collect());
-            let delivered = self.deliver(&records, &sent);
-            {
-                let mut waiting = self.shared.waiting.lock();
-                waiting.in_flight = Arc::default();
-                waiting.queue.done(sent.iter().map(|s| s.size).sum());
+        let _end = TellTheEnd(self.shared.clone());
+        self.shared.wake.here();
+        if self.bury_the_dead() && self.forward() {
+            // Nobody publishes any more and everything is handed over; the last word is still to be said if nobody said it.
+            if !self.shared.closed.load(Ordering::SeqCst) {
+                self.shared.stop_numbering();
+                self.shared.closing_manifest();
+                self.forward();
             }
-            self.shared.counters.delivered.fetch_add(delivered, Ordering::Relaxed);
-            self.shared.progress.send_modify(|n| *n += 1);
         }
+        self.clear_graves();
+        self.shared.leave_the_ring();
     }
 
-    /// Waits for events, lingers a little for more, takes them. False: stopped and empty.
-    fn next_batch(&self, items: &mut Vec<Item>) -> bool {
-        let mut waiting = self.shared.waiting.lock();
-        loop {
-            if waiting.queue.is_empty() {
-                waiting.urgent = false;
-                if waiting.stop {
-                    return false;
-                }
-                waiting.sleeping = true;
-                self.shared.wake.wait(&mut waiting);
+    /// False: stopped before all of it was safe.
+    fn bury_the_dead(&mut self) -> bool {
+        while let Some(epoch) = self.graves.next() {
+            let (number, producer) = (epoch.ring.epoch(), epoch.ring.producer());
+            if let Some(topic) = epoch.unknown_topic() {
+                tracing::error!(
+                    producer, epoch = number, kafka.topic = topic, path = ?epoch.ring.path(),
+                    "the ring of a dead process has events of a topic that this build does not know: it is kept, let the build that made it drain it"
+                );
                 continue;
             }
-            let deadline = Instant::now() + LINGER;
-            while !waiting.stop && !waiting.urgent && waiting.queue.bytes() < BATCH_BYTES {
-                if self.shared.wake.wait_until(&mut waiting, deadline).timed_out() {
+            let events = epoch.ring.events();
+            loop {
+                let taken = epoch.ring.take(epoch.ring.head(), BATCH_BYTES);
+                if !taken.frames.is_empty() && !self.hand_over(&epoch, &taken.frames, taken.end) {
+                    return false;
+                }
+                if taken.damaged {
+                    let lost = epoch.declare_the_unreadable();
+                    tracing::error!(
+                        producer,
+                        epoch = number,
+                        events = lost,
+                        "a part of a dead process's ring cannot be read; its events are declared lost"
+                    );
+                    self.shared.count_loss(schemas::Class::Life, Reason::Damaged, lost);
+                    epoch.ring.give_up();
+                }
+                if epoch.ring.used() == 0 {
                     break;
                 }
             }
-            waiting.sleeping = false;
-            waiting.queue.take(BATCH_EVENTS, BATCH_BYTES, items);
-            waiting.in_flight = items.iter().map(Sent::from).collect();
-            return true;
+            tracing::warn!(producer, epoch = number, events, "the ring of a dead process is drained");
+            if self.shared.config.manifests {
+                let now = self.shared.config.clock.now();
+                let itself = epoch.ring.is_closed();
+                let by = if itself { stream_manifest::BY_ITSELF } else { stream_manifest::BY_NEXT_START };
+                self.say(epoch.manifest(&producer, number, Some(by), now.wall_us));
+            }
+            let position = self.shared.epoch.ring.tail();
+            self.graves.close(epoch, position);
         }
+        true
     }
 
-    /// Returns how many of the batch are in the log.
-    fn deliver(&mut self, records: &Arc<Vec<Outgoing>>, sent: &[Sent]) -> u64 {
-        match self.insist(records) {
-            Ok(()) => sent.len() as u64,
-            Err(error) if error.is_permanent() && sent.len() > 1 => {
-                // Somebody in the batch is refused: find out who, keep the order.
-                let mut delivered = 0;
-                for (record, sent) in records.iter().zip(sent) {
-                    delivered += self.deliver(&Arc::new(vec![record.clone()]), std::slice::from_ref(sent));
-                }
-                delivered
-            }
-            Err(error) => {
-                let reason = if error.is_permanent() { Reason::Refused } else { Reason::Abandoned };
-                tracing::error!(producer = self.shared.config.producer, events = sent.len(), ?reason, %error, "events are lost and declared");
-                let now_us = self.shared.config.clock.now().mono_us;
-                for sent in sent {
-                    self.shared.lost_sent(sent, reason, now_us);
-                }
-                0
-            }
-        }
-    }
-
-    /// Appends, and again for as long as the fault may pass. When nobody publishes any more, the first failure is the last.
-    fn insist(&mut self, records: &Arc<Vec<Outgoing>>) -> Result<(), LogError> {
-        let mut backoff = BACKOFF_MIN;
+    /// Until stopped and empty. False: stopped, and something is left.
+    fn forward(&mut self) -> bool {
+        let shared = self.shared.clone();
+        let ring = &shared.epoch.ring;
+        let mut busy_at = Instant::now();
         loop {
-            let error = match self.runtime.block_on(self.shared.log.append_shared(records.clone())) {
-                Ok(()) => {
-                    if self.complained.take().is_some() {
-                        tracing::info!(producer = self.shared.config.producer, "events reach the log again");
-                    }
-                    return Ok(());
+            let due = self.manifest_if_due();
+            let used = ring.used();
+            if used == 0 {
+                shared.wake.calm_down();
+                if shared.wake.is_stopped() {
+                    return true;
                 }
-                Err(error) => error,
-            };
-            self.shared.counters.errors.fetch_add(1, Ordering::Relaxed);
-            if error.is_permanent() {
-                return Err(error);
+                if busy_at.elapsed() < LOOKING {
+                    shared.wake.rest(LINGER);
+                } else {
+                    shared.wake.sleep(due.unwrap_or(SLEEP).min(SLEEP), || ring.used() == 0);
+                    busy_at = Instant::now();
+                }
+                continue;
             }
-            if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
-                self.complained = Some(Instant::now());
-                tracing::warn!(
-                    producer = self.shared.config.producer, events = records.len(), %error,
-                    "events do not reach the log; they are kept and tried again"
+            if used < BATCH_BYTES && !shared.wake.in_a_hurry() {
+                shared.wake.rest(LINGER);
+            }
+            busy_at = Instant::now();
+            let taken = ring.take(ring.head(), BATCH_BYTES);
+            if !taken.frames.is_empty() && !self.hand_over(&shared.epoch, &taken.frames, taken.end) {
+                return false;
+            }
+            if taken.damaged {
+                let lost = shared.epoch.declare_the_unreadable();
+                tracing::error!(
+                    producer = shared.config.producer,
+                    events = lost,
+                    "the ring cannot be read any more; what was in it is declared lost"
                 );
+                shared.count_loss(schemas::Class::Life, Reason::Damaged, lost);
+                ring.give_up();
             }
-            let mut waiting = self.shared.waiting.lock();
-            let until = Instant::now() + backoff;
-            while !waiting.stop {
-                if self.shared.wake.wait_until(&mut waiting, until).timed_out() {
-                    break;
-                }
-            }
-            if waiting.stop {
-                return Err(error);
-            }
-            backoff = (backoff * 2).min(BACKOFF_MAX);
+            self.clear_graves();
         }
+    }
+
+    /// Makes the frames safe and frees their room. False: given up; they stay where they are unless that is our own memory.
+    fn hand_over(&mut self, epoch: &Epoch, frames: &[Frame], end: u64) -> bool {
+        let shared = self.shared.clone();
+        let own = std::ptr::eq(epoch, &shared.epoch);
+        if own {
+            shared.oldest_us.store(frames[0].meta.accepted_us, Ordering::Relaxed);
+        }
+        let records = Arc::new(epoch.records(frames));
+        let (fate, refused) = match self.handing.hand(&records) {
+            Handed::Safe { refused } => (true, refused),
+            Handed::Given { up } if own && matches!(shared.config.ring, Ring::Private { .. }) => {
+                tracing::error!(producer = shared.config.producer, events = frames.len(), error = %up, "events are lost and declared");
+                self.declare(epoch, frames.iter(), Reason::Abandoned);
+                epoch.ring.advance(end, frames);
+                self.delivered(0, end);
+                return true;
+            }
+            Handed::Given { up } => {
+                tracing::warn!(
+                    producer = shared.config.producer, events = epoch.ring.events(), error = %up,
+                    "events stay in the ring for the next start"
+                );
+                (false, Vec::new())
+            }
+        };
+        if !fate || shared.released.load(Ordering::SeqCst) {
+            return false;
+        }
+        self.declare(epoch, refused.iter().filter_map(|at| frames.get(*at)), Reason::Refused);
+        epoch.ring.advance(end, frames);
+        if own {
+            self.delivered(frames.len() - refused.len(), end);
+        }
+        true
+    }
+
+    fn declare<'a>(&self, epoch: &Epoch, frames: impl Iterator<Item = &'a Frame>, reason: Reason) {
+        let now_us = self.shared.config.clock.now().mono_us;
+        for frame in frames {
+            let meta = &frame.meta;
+            match meta.seq {
+                Some(seq) if std::ptr::eq(epoch, &self.shared.epoch) => {
+                    self.shared.lost(meta.line, meta.class, reason, seq, now_us);
+                }
+                Some(seq) => {
+                    epoch.lost(meta.line, meta.class, reason, seq, seq);
+                    self.shared.count_loss(meta.class, reason, 1);
+                }
+                None => self.shared.count_loss(meta.class, reason, 1),
+            }
+        }
+    }
+
+    fn delivered(&self, events: usize, end: u64) {
+        let shared = &self.shared;
+        shared.oldest_us.store(0, Ordering::Relaxed);
+        shared.counters.delivered.fetch_add(events as u64, Ordering::Relaxed);
+        shared.delivered_to.store(end, Ordering::Release);
+        shared.progress.send_modify(|n| *n += 1);
+    }
+
+    fn clear_graves(&mut self) {
+        if !self.graves.is_empty() {
+            let gone = self.graves.clear(self.shared.epoch.ring.head());
+            self.shared.counters.dead_epochs.fetch_add(gone, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives how long until the next manifest is due. There is at most one in the ring: each says all that the ones before said.
+    fn manifest_if_due(&mut self) -> Option<Duration> {
+        let shared = self.shared.clone();
+        if !shared.config.manifests || shared.closed.load(Ordering::SeqCst) {
+            return None;
+        }
+        let now = shared.config.clock.now();
+        let manifests = shared.counters.manifests.load(Ordering::Relaxed);
+        let numbers = shared.counters.accepted.load(Ordering::Relaxed).saturating_sub(manifests);
+        let losses = shared.epoch.events_lost();
+        let due = self.schedule.due_in(now.mono_us, numbers, losses);
+        if due == Some(Duration::ZERO) {
+            self.schedule.said(now.mono_us, numbers, losses);
+            self.say(shared.epoch.manifest(&shared.config.producer, shared.config.epoch, None, now.wall_us));
+        }
+        due
+    }
+
+    fn say(&self, manifest: StreamManifest) {
+        self.shared.counters.manifests.fetch_add(1, Ordering::Relaxed);
+        self.shared.publish(manifest, None);
     }
 }

@@ -1,124 +1,43 @@
-//! Publishing: `publish` numbers, encodes and queues an event and returns; it never waits and never fails.
+//! Publishing: `publish` numbers an event, puts it into the ring and returns; it never waits and never fails.
 //!
 //! Invariants:
-//! * sequence numbers of a (topic, partition) have no gaps and stand in the queue in their order: number, encoding and queueing happen
+//! * sequence numbers of a (topic, partition) have no gaps and stand in the ring in their order: number, encoding and the ring happen
 //!   under one lock per partition;
-//! * every event that got a number ends delivered, or in the declared losses, or is still queued;
-//! * one forwarder sends one batch at a time and repeats it until the log took it, so the order of a partition survives every fault.
+//! * every event that got a number ends delivered, or in the declared losses, or is still in the ring or the spool;
+//! * one forwarder empties the ring in order, so the order of a partition survives every fault.
 //!
-//! What *accepted* means here: in the memory of this process. The shared-memory ring that survives `kill -9` takes this queue's place
-//! (issue 4).
+//! *Accepted* means: in the ring. A shared ring survives `kill -9`; the next start drains it and closes the dead epoch's account.
 
+mod config;
+mod encode;
+mod epoch;
 mod error;
 mod forwarder;
-mod losses;
-mod queue;
+mod graves;
+mod handing;
+mod schedule;
 mod shared;
+mod told;
+mod wake;
 
 use std::{
-    any::{Any, TypeId},
-    borrow::Cow,
-    cell::RefCell,
-    collections::HashMap,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use bytes::Bytes;
 use domain::{Clock, partition};
-use parking_lot::{Condvar, Mutex, RwLock};
-use schemas::{DeadLetter, Encoder, Event, TopicSpec};
-use tokio::sync::watch;
+use schemas::{DeadLetter, Event, StreamManifest, TopicSpec, stream_manifest};
 
 pub use self::{
+    config::{Filter, PublisherConfig, Ring},
     error::PublisherError,
-    losses::{LossRange, Reason},
-    queue::SHED_ORDER,
+    told::{Abandoned, Left, LossRange, Published, PublisherStats},
 };
-use self::{
-    queue::{Item, Queue},
-    shared::{Counters, Shared, Waiting},
-};
-use crate::{EventLog, Headers, MAX_RECORD_BYTES, Outgoing, header};
-
-/// Decides by topic and key whether an event is published at all. `false`: it vanishes before it gets a number.
-pub type Filter = Arc<dyn Fn(&TopicSpec, &[u8]) -> bool + Send + Sync>;
-
-#[derive(Clone)]
-pub struct PublisherConfig {
-    /// `<service>/<instance>`.
-    pub producer: String,
-    /// Start of this process, which makes the numbers unambiguous.
-    pub epoch: i64,
-    pub clock: Arc<dyn Clock>,
-    /// Memory for events that wait for the log.
-    pub queue_bytes: usize,
-    /// Only the demo's sabotage uses it.
-    pub filter: Option<Filter>,
-}
-
-impl PublisherConfig {
-    pub fn new(producer: impl Into<String>, epoch: i64, clock: Arc<dyn Clock>) -> Self {
-        Self { producer: producer.into(), epoch, clock, queue_bytes: 16 << 20, filter: None }
-    }
-}
+use self::{epoch::Epoch, shared::Shared};
+use crate::{EventLog, MAX_RECORD_BYTES, Reason, header, ring};
 
 /// An event may not be larger; a dead letter may be as large as a record of the log.
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published {
-    pub partition: i32,
-    /// −1 when the filter took the event.
-    pub seq: i64,
-}
-
-/// Counts since the start. `accepted = delivered + shed + unfit + refused + queued` at rest.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PublisherStats {
-    pub accepted: u64,
-    pub delivered: u64,
-    /// By class, in [`SHED_ORDER`].
-    pub shed: [u64; 5],
-    /// Could not be encoded or too large.
-    pub unfit: u64,
-    /// The log refused them for good, or the publisher ended before it took them.
-    pub refused: u64,
-    /// Waiting or on their way.
-    pub queued_events: u64,
-    pub queued_bytes: u64,
-    /// Age of the oldest event that is not delivered.
-    pub oldest_us: u64,
-    /// Failed attempts to append.
-    pub errors: u64,
-}
-
-/// What `flush` had to leave undelivered when its time was up.
-#[derive(Debug, Clone)]
-pub struct Abandoned {
-    pub events: u64,
-    pub bytes: u64,
-    pub ranges: Vec<LossRange>,
-}
-
-impl fmt::Display for Abandoned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} events ({} bytes) are not delivered:", self.events, self.bytes)?;
-        for range in self.ranges.iter().take(20) {
-            write!(f, " {}/{} {}..={}", range.topic, range.partition, range.first, range.last)?;
-        }
-        if self.ranges.len() > 20 {
-            write!(f, " and {} more ranges", self.ranges.len() - 20)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Abandoned {}
 
 #[derive(Clone)]
 pub struct Publisher {
@@ -130,34 +49,23 @@ struct StopOnDrop(Arc<Shared>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        self.0.waiting.lock().stop = true;
-        self.0.wake.notify_all();
+        self.0.wake.stop();
     }
 }
 
 impl Publisher {
-    /// Starts the forwarder's thread. It ends when the last clone is dropped and the queue is empty or cannot be delivered.
+    /// Opens the ring, and starts the forwarder, which first drains the rings of dead epochs. It ends after `close`, or when the last
+    /// clone is dropped and the ring is empty or cannot be emptied.
     pub fn start(log: Arc<dyn EventLog>, config: PublisherConfig) -> Result<Self, PublisherError> {
-        let waiting = Waiting {
-            queue: Queue::new(config.queue_bytes),
-            sleeping: false,
-            urgent: false,
-            stop: false,
-            in_flight: Arc::default(),
+        let (live, dead) = match &config.ring {
+            Ring::Private { bytes } => (ring::private(&config.producer, config.epoch, *bytes)?, Vec::new()),
+            Ring::Shared { dir, bytes } => {
+                let opened = ring::open(dir, &config.producer, config.epoch, *bytes)?;
+                (opened.live, opened.dead)
+            }
         };
-        let shared = Arc::new(Shared {
-            log,
-            config,
-            boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned()),
-            lines: RwLock::default(),
-            waiting: Mutex::new(waiting),
-            wake: Condvar::new(),
-            losses: Mutex::default(),
-            counters: Counters::default(),
-            progress: watch::channel(0).0,
-            last_declared_us: AtomicU64::new(0),
-        });
-        forwarder::start(shared.clone())?;
+        let shared = Arc::new(Shared::new(log, config, Epoch::fresh(live)));
+        forwarder::start(shared.clone(), dead.into_iter().map(Epoch::dead).collect())?;
         Ok(Self { _last_one_out: Arc::new(StopOnDrop(shared.clone())), shared })
     }
 
@@ -166,82 +74,13 @@ impl Publisher {
     }
 
     /// As `publish`, with the W3C `traceparent` header.
-    pub fn publish_traced<E: Event>(&self, mut event: E, traceparent: Option<&str>) -> Published {
-        let shared = &*self.shared;
-        let topic = E::TOPIC;
-        let key = event.key();
-        let partition = partition::for_key(key.as_bytes(), topic.partitions);
-        if shared.config.filter.as_ref().is_some_and(|keep| !keep(topic, key.as_bytes())) {
-            return Published { partition, seq: -1 };
-        }
-        let class = event.class();
-        let now = shared.config.clock.now();
-        let line = shared.line(topic);
-        let mut next = line[partition as usize].lock();
-        let seq = *next;
-        *next += 1;
-        shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
-
-        let envelope = event.envelope_mut();
-        envelope.schema_version = topic.version;
-        envelope.producer_id.clone_from(&shared.config.producer);
-        envelope.producer_epoch = shared.config.epoch;
-        envelope.partition = partition;
-        envelope.seq = seq;
-        envelope.emitted_wall_us = now.wall_us;
-        envelope.emitted_mono_us = now.mono_us.cast_signed();
-        if envelope.boot_id.is_none() {
-            envelope.boot_id.clone_from(&shared.boot_id);
-        }
-
-        let value = match encode(&event) {
-            Ok(value) => value,
-            Err(error) => {
-                tracing::error!(kafka.topic = topic.name, %error, "an event could not be encoded and is declared lost");
-                shared.lost(topic, partition, class, Reason::Unfit, seq, now.mono_us);
-                return Published { partition, seq };
-            }
-        };
-        let mut headers = Headers::with_capacity(3);
-        headers.push((Cow::Borrowed(header::CONTENT_TYPE), Bytes::from_static(header::AVRO.as_bytes())));
-        headers.push((Cow::Borrowed(header::EVENT_TYPE), Bytes::copy_from_slice(event.event_type().as_bytes())));
-        if let Some(traceparent) = traceparent {
-            headers.push((Cow::Borrowed(header::TRACEPARENT), Bytes::copy_from_slice(traceparent.as_bytes())));
-        }
-        let record =
-            Outgoing { topic, partition, timestamp_us: now.wall_us, key: key.into(), value: Some(value), headers };
-        let size = record.size_bytes();
-        let limit = if topic == DeadLetter::TOPIC { MAX_RECORD_BYTES - 1024 } else { MAX_EVENT_BYTES };
-        if size > limit {
-            tracing::error!(kafka.topic = topic.name, size, limit, "an event is too large and is declared lost");
-            shared.lost(topic, partition, class, Reason::Unfit, seq, now.mono_us);
-            return Published { partition, seq };
-        }
-        shared.push(Item { arrival: 0, accepted_us: now.mono_us, class, seq: Some(seq), size, record });
-        Published { partition, seq }
+    pub fn publish_traced<E: Event>(&self, event: E, traceparent: Option<&str>) -> Published {
+        self.shared.publish(event, traceparent)
     }
 
     /// Deletes a key of a state topic. A tombstone is no event and has no number; it keeps its place among the events of its key.
     pub fn tombstone(&self, topic: &'static TopicSpec, key: &str) {
-        let shared = &*self.shared;
-        let partition = partition::for_key(key.as_bytes(), topic.partitions);
-        if shared.config.filter.as_ref().is_some_and(|keep| !keep(topic, key.as_bytes())) {
-            return;
-        }
-        let now = shared.config.clock.now();
-        let line = shared.line(topic);
-        let _order = line[partition as usize].lock();
-        shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
-        let record = Outgoing {
-            topic,
-            partition,
-            timestamp_us: now.wall_us,
-            key: Bytes::copy_from_slice(key.as_bytes()),
-            value: None,
-            headers: Headers::new(),
-        };
-        let size = record.size_bytes();
-        shared.push(Item { arrival: 0, accepted_us: now.mono_us, class: topic.class, seq: None, size, record });
+        self.shared.tombstone(topic, key);
     }
 
     pub fn stats(&self) -> PublisherStats {
@@ -252,30 +91,44 @@ impl Publisher {
         StatsReader(self.shared.clone())
     }
 
-    /// Every number that was given and will not arrive, as ranges; the oldest few thousand ranges are dropped from this list first.
+    /// Every number that was given and will not arrive, as ranges.
     pub fn declared(&self) -> Vec<LossRange> {
-        self.shared.losses.lock().ranges()
+        self.shared.loss_ranges()
     }
 
-    /// Waits until everything accepted before this call is delivered or declared.
+    /// The account of this epoch as it stands now, as the next manifest would give it.
+    pub fn account(&self) -> StreamManifest {
+        let config = &self.shared.config;
+        self.shared.epoch.manifest(&config.producer, config.epoch, None, config.clock.now().wall_us)
+    }
+
+    /// Waits until everything accepted before this call is in the log (synced, or acknowledged by Kafka) or declared.
     pub async fn flush(&self, deadline: Duration) -> Result<(), Abandoned> {
         let shared = &*self.shared;
-        let mut progress = shared.progress.subscribe();
-        let target = {
-            let mut waiting = shared.waiting.lock();
-            waiting.urgent = true;
-            waiting.queue.arrivals()
+        let target = shared.epoch.ring.tail();
+        let ended = || shared.ended.load(Ordering::Acquire);
+        shared.wait_until(deadline, || shared.is_delivered(target) || ended()).await;
+        if shared.is_delivered(target) { Ok(()) } else { Err(shared.abandoned(target)) }
+    }
+
+    /// The end of this epoch: no more numbers, the closing manifest, everything handed over as far as it goes within the time. What is
+    /// left in a ring file or the spool is safe there and goes on with the next start in the same folders.
+    pub async fn close(&self, deadline: Duration) -> Left {
+        let shared = &*self.shared;
+        shared.stop_numbering();
+        shared.closing_manifest();
+        let target = shared.epoch.ring.tail();
+        shared.wait_until(deadline, || shared.is_delivered(target) || shared.ended.load(Ordering::Acquire)).await;
+        shared.wake.stop();
+        let grace = deadline.min(Duration::from_secs(1));
+        shared.wait_until(grace, || shared.ended.load(Ordering::Acquire)).await;
+        let left = Left {
+            in_ring: shared.epoch.ring.events(),
+            in_spool: shared.spool.read().events,
+            lost: matches!(shared.config.ring, Ring::Private { .. }),
         };
-        shared.wake.notify_all();
-        let delivered = async {
-            while shared.pending_before(target) {
-                if progress.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        let _late = tokio::time::timeout(deadline, delivered).await;
-        if shared.pending_before(target) { Err(shared.abandoned(target)) } else { Ok(()) }
+        shared.leave_the_ring();
+        left
     }
 
     pub fn clock(&self) -> &Arc<dyn Clock> {
@@ -284,6 +137,164 @@ impl Publisher {
 
     pub fn producer(&self) -> &str {
         &self.shared.config.producer
+    }
+}
+
+impl Shared {
+    fn publish<E: Event>(&self, mut event: E, traceparent: Option<&str>) -> Published {
+        let topic = E::TOPIC;
+        let key = event.key();
+        let partition = partition::for_key(key.as_bytes(), topic.partitions);
+        let nothing = Published { partition, seq: -1 };
+        if self.config.filter.as_ref().is_some_and(|keep| !keep(topic, key.as_bytes())) {
+            return nothing;
+        }
+        let class = event.class();
+        let now = self.config.clock.now();
+        let Some(lines) = self.lines(topic) else {
+            tracing::error!(kafka.topic = topic.name, "the ring has no room for another topic; an event is lost");
+            self.count_loss(class, Reason::Unfit, 1);
+            return nothing;
+        };
+        let line = &lines[partition as usize];
+        let mut next = line.next.lock();
+        if self.closed.load(Ordering::SeqCst) && topic != &stream_manifest::TOPIC {
+            if self.counters.after_close.fetch_add(1, Ordering::Relaxed) == 0 {
+                let producer = &self.config.producer;
+                tracing::error!(
+                    producer,
+                    kafka.topic = topic.name,
+                    "an event came after the publisher's end and is gone"
+                );
+            }
+            return nothing;
+        }
+        let seq = *next;
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+
+        let envelope = event.envelope_mut();
+        envelope.schema_version = topic.version;
+        envelope.producer_id.clone_from(&self.config.producer);
+        envelope.producer_epoch = self.config.epoch;
+        envelope.partition = partition;
+        envelope.seq = seq;
+        envelope.emitted_wall_us = now.wall_us;
+        envelope.emitted_mono_us = now.mono_us.cast_signed();
+        if envelope.boot_id.is_none() {
+            envelope.boot_id.clone_from(&self.boot_id);
+        }
+
+        let meta =
+            ring::Meta { line: line.ring, class, seq: Some(seq), timestamp_us: now.wall_us, accepted_us: now.mono_us };
+        let fate = encode::encoded(&event, |value| {
+            let kind = (header::EVENT_TYPE, event.event_type().as_bytes());
+            let trace = traceparent.map(|trace| (header::TRACEPARENT, trace.as_bytes()));
+            let headers = [kind, trace.unwrap_or_default()];
+            self.put(&meta, topic, key.as_bytes(), Some(value), &headers[..1 + usize::from(trace.is_some())])
+        });
+        let lost = match fate {
+            Ok(fate) => fate,
+            Err(error) => {
+                tracing::error!(kafka.topic = topic.name, %error, "an event could not be encoded and is declared lost");
+                Some(Reason::Unfit)
+            }
+        };
+        if let Some(reason) = lost {
+            self.lost(line.ring, class, reason, seq, now.mono_us);
+        }
+        // After the frame or the loss: a number in the file is one that came to something.
+        *next = seq + 1;
+        self.epoch.ring.set_next(line.ring, seq + 1);
+        Published { partition, seq }
+    }
+
+    fn tombstone(&self, topic: &'static TopicSpec, key: &str) {
+        let partition = partition::for_key(key.as_bytes(), topic.partitions);
+        if self.config.filter.as_ref().is_some_and(|keep| !keep(topic, key.as_bytes())) {
+            return;
+        }
+        let now = self.config.clock.now();
+        let lines = self.lines(topic);
+        let Some(line) = lines.as_ref().map(|lines| &lines[partition as usize]) else { return };
+        let _order = line.next.lock();
+        if self.closed.load(Ordering::SeqCst) {
+            self.counters.after_close.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        let class = topic.class;
+        let meta =
+            ring::Meta { line: line.ring, class, seq: None, timestamp_us: now.wall_us, accepted_us: now.mono_us };
+        if let Some(reason) = self.put(&meta, topic, key.as_bytes(), None, &[]) {
+            self.count_loss(class, reason, 1);
+        }
+    }
+
+    /// Into the ring. Gives why not.
+    fn put(
+        &self,
+        meta: &ring::Meta,
+        topic: &TopicSpec,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> Option<Reason> {
+        encode::framed(meta, key, value, headers, |frame| {
+            let most = if topic == DeadLetter::TOPIC { MAX_RECORD_BYTES - 1024 } else { MAX_EVENT_BYTES };
+            let limit = most.min(self.epoch.ring.capacity() as usize);
+            if frame.len() > limit {
+                tracing::error!(
+                    kafka.topic = topic.name,
+                    size = frame.len(),
+                    limit,
+                    "an event is too large and is declared lost"
+                );
+                return Some(Reason::Unfit);
+            }
+            if !self.epoch.ring.push(frame, meta.class, self.spool.fill()) {
+                return Some(Reason::Shed);
+            }
+            self.wake.news();
+            None
+        })
+    }
+
+    /// Waits for a condition that the forwarder's progress may bring about.
+    async fn wait_until(&self, deadline: Duration, holds: impl Fn() -> bool) {
+        let mut progress = self.progress.subscribe();
+        self.wake.hurry();
+        let waited = async {
+            while !holds() {
+                if progress.changed().await.is_err() {
+                    return;
+                }
+                self.wake.hurry();
+            }
+        };
+        let _late = tokio::time::timeout(deadline, waited).await;
+    }
+
+    /// The last word of this epoch. No numbers are given any more.
+    fn closing_manifest(&self) {
+        if self.config.manifests {
+            let (config, now) = (&self.config, self.config.clock.now());
+            let by = Some(stream_manifest::BY_ITSELF);
+            self.publish(self.epoch.manifest(&config.producer, config.epoch, by, now.wall_us), None);
+            self.counters.manifests.fetch_add(1, Ordering::Relaxed);
+        }
+        self.epoch.ring.set_closed();
+    }
+
+    /// The ring file is somebody else's from here on: gone when it is empty, else the next start's.
+    fn leave_the_ring(&self) {
+        if self.released.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if self.epoch.ring.used() == 0 {
+            self.epoch.ring.remove();
+        } else {
+            self.epoch.ring.release();
+        }
     }
 }
 
@@ -298,16 +309,4 @@ impl StatsReader {
     pub fn producer(&self) -> &str {
         &self.0.config.producer
     }
-}
-
-/// One encoder per thread and type: its buffer is reused and no other thread waits for it.
-fn encode<E: Event>(event: &E) -> Result<Bytes, schemas::EncodeError> {
-    thread_local! {
-        static ENCODERS: RefCell<HashMap<TypeId, Box<dyn Any>>> = RefCell::default();
-    }
-    ENCODERS.with_borrow_mut(|encoders| {
-        let encoder = encoders.entry(TypeId::of::<E>()).or_insert_with(|| Box::new(Encoder::<E>::new()));
-        let encoder = encoder.downcast_mut::<Encoder<E>>().expect("stored under its own type");
-        encoder.encode(event).map(Bytes::copy_from_slice)
-    })
 }
