@@ -40,11 +40,13 @@ pub struct Embedded {
     pub retention_days: u64,
     /// Gibibytes that the log may take (1..=65536).
     pub retention_gib: u64,
+    /// One service may run by itself on this log, though no other can meet it there: for trials and benchmarks.
+    pub alone: bool,
 }
 
 impl Default for Embedded {
     fn default() -> Self {
-        Self { sync_every_ms: 0, segment_mib: 64, retention_days: 30, retention_gib: 20 }
+        Self { sync_every_ms: 0, segment_mib: 64, retention_days: 30, retention_gib: 20, alone: false }
     }
 }
 
