@@ -15,7 +15,7 @@ use crate::adapters::call_log::CallLog;
 use crate::adapters::feed::{Feed, health_topics, state_topics};
 use crate::adapters::http::{self, Shared};
 use crate::adapters::metrics_store::Minutes;
-use crate::adapters::sqlite::Store;
+use crate::adapters::store::{Place, Store};
 use crate::config::Config;
 use crate::core::board::Board;
 use crate::core::change::Rules;
@@ -36,8 +36,12 @@ pub async fn run(config: Config, kit: Service, stream: Client) -> anyhow::Result
     let board = Arc::new(RwLock::new(Board::default()));
     // The stores of the others lie beside our own folder.
     let data = kit.data_dir.parent().unwrap_or(Path::new(".")).to_owned();
-    let calls = config.calls_db.clone().unwrap_or_else(|| data.join("cdr/calls.sqlite"));
-    let minutes = config.metrics_db.clone().unwrap_or_else(|| data.join("analytics/analytics.sqlite"));
+    let calls = if config.calls_postgres.url.is_empty() {
+        Place::File(config.calls_db.clone().unwrap_or_else(|| data.join("cdr/calls.sqlite")))
+    } else {
+        Place::postgres(&config.calls_postgres)?
+    };
+    let minutes = Place::File(config.metrics_db.clone().unwrap_or_else(|| data.join("analytics/analytics.sqlite")));
     let shared = Arc::new(Shared {
         board: Arc::clone(&board),
         calls: CallLog(Store::new("the call log", "cdr", calls, metrics.store_errors.clone())),

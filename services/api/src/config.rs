@@ -15,6 +15,8 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// The call log. Default: `<data_dir>/cdr/calls.sqlite`.
     pub calls_db: Option<PathBuf>,
+    /// The call log, when it is in Postgres. Default: where `[cdr]` of the same settings writes it.
+    pub calls_postgres: kit::Postgres,
     /// The minute rollups. Default: `<data_dir>/analytics/analytics.sqlite`.
     pub metrics_db: Option<PathBuf>,
     /// The longest block that an operator may set, in seconds.
@@ -32,6 +34,7 @@ impl Default for Config {
             bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
             token_file: None,
             calls_db: None,
+            calls_postgres: kit::Postgres::default(),
             metrics_db: None,
             max_block_s: 7 * 24 * 3600,
             protected_numbers: protected.map(str::to_owned).to_vec(),
@@ -43,6 +46,7 @@ impl Default for Config {
 impl Check for Config {
     fn check(&self, at: &str, out: &mut Vec<Problem>) {
         kit::admin::check_bind(at, self.bind, self.token_file.as_deref(), out);
+        self.calls_postgres.check(&join(at, "calls_postgres"), out);
         if !(60..=31 * 24 * 3600).contains(&self.max_block_s) {
             out.push(Problem::new(
                 join(at, "max_block_s"),

@@ -1,6 +1,6 @@
 //! Wiring: one consumer that writes the books, one task that empties the outbox.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use stream::{EventLog, Pump, PumpConfig, PumpStats, Start};
 
 use crate::adapters::handler::{Recorder, Wiring, group_is_ahead};
 use crate::adapters::outbox::{Bell, Outbox};
+use crate::adapters::place::Place;
+use crate::adapters::store::Store;
 use crate::books::Books;
 use crate::config::Config;
 use crate::core::reconcile::Reconciler;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 
-/// File in the service's data folder.
-pub const FILE: &str = "calls.sqlite";
 pub const GROUP: &str = "trunkline-cdr";
 
 /// Topics whose records are facts about calls.
@@ -32,7 +32,7 @@ pub fn call_topics() -> Vec<&'static TopicSpec> {
 /// What the process can ask of a running call log.
 #[derive(Clone)]
 pub struct Running {
-    pub path: PathBuf,
+    pub place: Place,
     pub stats: Arc<PumpStats>,
     progress: Progress,
     bell: Bell,
@@ -86,18 +86,18 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
     stream.log.ensure_topics(&topics).await.context("topics that the call log reads")?;
     stream.log.ensure_topics(&[CdrCall::TOPIC, CdrLeg::TOPIC]).await.context("topics that the call log writes")?;
 
-    let path = kit.data_dir.join(FILE);
-    let mut books = Books::open(&path, true).await?;
+    let place = Place::of(&config, &kit.data_dir)?;
+    let mut books = Books::new(Store::open(&place, config.migrate_at_start).await?, true);
     let offsets = books.store().offsets().await?;
     let nodes = books.store().nodes().await?;
     let open = books.open_calls().await?;
     let start = start(&*stream.log, &offsets, &topics).await?;
-    tracing::info!(path = %path.display(), calls.open = open.len(), from = ?start, "call log opened");
+    tracing::info!(%place, calls.open = open.len(), from = ?start, "call log opened");
 
     let metrics = Metrics::register(&kit.metrics);
     let bell = Bell::default();
     let progress = Progress::new(offsets);
-    let outbox = Outbox::open(&path, stream.publisher.clone(), bell.clone()).await?;
+    let outbox = Outbox::open(place.clone(), stream.publisher.clone(), bell.clone()).await?;
     let pump = Pump::new(
         stream.clone(),
         PumpConfig {
@@ -136,7 +136,17 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         let beat = task.clone();
         Ok(pump.run(recorder, task.shutdown(), move || beat.beat()).await?)
     });
-    Ok(Running { path, stats, progress, bell, log: stream.log })
+    Ok(Running { place, stats, progress, bell, log: stream.log })
+}
+
+/// Brings the tables of the call log up to date, and says where they are. `folder` is the service's data folder.
+pub async fn migrate(config: &Config, folder: &Path) -> anyhow::Result<String> {
+    let place = Place::of(config, folder)?;
+    if let Some(folder) = place.file().and_then(Path::parent) {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    Store::open(&place, true).await?.close().await?;
+    Ok(place.to_string())
 }
 
 /// The positions beside the rows decide. The group's own are a hint that is taken when it is not ahead of them.

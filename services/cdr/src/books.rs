@@ -4,7 +4,6 @@
 //! write fails the whole cache goes, so what is in memory is never ahead of what is on disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
 
 use domain::CallId;
 use sha2::{Digest, Sha256};
@@ -72,9 +71,9 @@ pub struct Books {
 }
 
 impl Books {
-    pub async fn open(path: &Path, publishes: bool) -> Result<Books, StoreError> {
-        let store = Store::open(path).await?;
-        Ok(Books { store, cache: HashMap::new(), bytes: 0, round: 0, publishes, facts_seen: 0 })
+    #[must_use]
+    pub fn new(store: Store, publishes: bool) -> Books {
+        Books { store, cache: HashMap::new(), bytes: 0, round: 0, publishes, facts_seen: 0 }
     }
 
     pub fn store(&mut self) -> &mut Store {

@@ -5,9 +5,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::reconcile::Limits;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// A file in the data folder.
+    #[default]
+    Sqlite,
+    /// A schema of a database, for a call log that other machines read.
+    Postgres,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Where the rows are kept.
+    pub store: StoreKind,
+    pub postgres: kit::Postgres,
+    /// Bring Postgres' tables up to date at the start. Off where the service's role may not: `trunkline migrate` does it then.
+    pub migrate_at_start: bool,
     /// Least time between two transactions. A row is visible this much after its event at most, plus the write.
     pub flush_ms: u64,
     /// Records taken at once. A full batch is written without waiting.
@@ -27,6 +42,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
+            store: StoreKind::Sqlite,
+            postgres: kit::Postgres::default(),
+            migrate_at_start: true,
             flush_ms: 150,
             max_batch: 4000,
             longest_call_hours: 24,
@@ -68,6 +86,10 @@ impl Check for Config {
         within("orphan_after_s", self.orphan_after_s, 10, 3600);
         // A challenged INVITE continues its call for 32 s; closing it sooner would make a revision of every slow phone.
         within("challenge_after_s", self.challenge_after_s, 33, 3600);
+        self.postgres.check(&join(at, "postgres"), out);
+        if self.store == StoreKind::Postgres && self.postgres.url.is_empty() {
+            out.push(Problem::new(join(at, "postgres.url"), "", "postgres://user@host:5432/database"));
+        }
     }
 }
 
@@ -80,8 +102,9 @@ mod tests {
         let mut problems = Vec::new();
         Config::default().check("cdr", &mut problems);
         assert!(problems.is_empty());
-        Config { flush_ms: 5000, challenge_after_s: 5, ..Config::default() }.check("cdr", &mut problems);
+        Config { flush_ms: 5000, challenge_after_s: 5, store: StoreKind::Postgres, ..Config::default() }
+            .check("cdr", &mut problems);
         let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
-        assert_eq!(keys, ["cdr.flush_ms", "cdr.challenge_after_s"]);
+        assert_eq!(keys, ["cdr.flush_ms", "cdr.challenge_after_s", "cdr.postgres.url"]);
     }
 }

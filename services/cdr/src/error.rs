@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use sqlx::postgres::PgDatabaseError;
+
 /// A stored or received fact that cannot be read back: the file was changed by something else, or a build is older.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -14,6 +16,14 @@ pub enum StateError {
 pub enum StoreError {
     #[error("the call log at {path} cannot be opened: {source}")]
     Open { path: PathBuf, source: sqlx::Error },
+    #[error("the call log in schema {schema} cannot be reached: {source}")]
+    Connect { schema: String, source: sqlx::Error },
+    #[error("another process writes the call log in schema {schema}")]
+    Taken { schema: String },
+    #[error("the tables in schema {schema} are missing or older than this build: run `trunkline migrate`")]
+    Outdated { schema: String },
+    #[error("the settings of the call log's database: {0}")]
+    Settings(String),
     #[error("the call log's tables cannot be brought up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
     #[error("the call log refused a statement: {0}")]
@@ -29,9 +39,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether trying again can help: the disk is full or busy, and may not be so later.
+    /// Whether trying again can help: the disk is full, the server is away, and may not be so later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, StoreError::Sql(_) | StoreError::Open { .. } | StoreError::Io(_))
+        match self {
+            StoreError::Sql(error) => !is_ours(error),
+            StoreError::Open { .. } | StoreError::Connect { .. } | StoreError::Taken { .. } | StoreError::Io(_) => true,
+            _ => false,
+        }
     }
+}
+
+/// A statement or a value that Postgres will never take: bad data, a broken constraint, a missing table, a limit.
+fn is_ours(error: &sqlx::Error) -> bool {
+    const CLASSES: [&str; 4] = ["22", "23", "42", "54"];
+    let state =
+        error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>()).map(PgDatabaseError::code);
+    state.is_some_and(|state| CLASSES.iter().any(|class| state.starts_with(class)))
 }

@@ -1,4 +1,4 @@
-//! All records again, from the beginning of the topics into an empty file, and the comparison of two files.
+//! All records again, from the beginning of the topics into an empty file, and what the live call log held at one moment.
 //!
 //! A replay runs the same code as the live service with two parts missing: no reconciler (its decisions are events in the
 //! topics already) and no outbox (nobody is told twice). It works beside a live consumer: it reads without a group up to the ends
@@ -13,7 +13,9 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 use stream::{EventLog, Record, Start, Subscription};
 
-pub use crate::adapters::export::{Export, canonical_export};
+pub use crate::adapters::export::{Export, Exported, canonical_export};
+use crate::adapters::link;
+use crate::adapters::place::Place;
 use crate::adapters::store::Store;
 use crate::app::{call_topics, ends};
 use crate::books::Books;
@@ -43,19 +45,29 @@ pub struct Progress {
 /// (topic, partition, end): how far of the call topics a call log has read, or is to read.
 pub type Positions = Vec<(String, i32, i64)>;
 
-/// A copy of a live call log as of one transaction, and how far of the topics that transaction had read.
+/// A live call log as of one transaction: what it held then, and how far of the topics it had read.
 ///
 /// A replay up to these positions has to give the same rows. The live service is not paused.
-pub async fn snapshot(live: &Path, copy: &Path) -> anyhow::Result<Positions> {
-    ensure!(live.exists(), "{} does not exist: there is no call log to compare with", live.display());
-    ensure!(!copy.exists(), "{} exists already", copy.display());
-    Store::copy(live, copy).await?;
-    let mut store = Store::open(copy).await?;
-    let offsets = store.offsets().await?;
-    store.close().await?;
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub export: Export,
+    pub read: Positions,
+}
+
+/// Takes a snapshot. A file is first copied to `copy`, which stays to be looked at; Postgres is read where it is.
+pub async fn snapshot(live: &Place, copy: &Path) -> anyhow::Result<Snapshot> {
+    let from = match live {
+        Place::Sqlite(path) => {
+            ensure!(path.exists(), "{} does not exist: there is no call log to compare with", path.display());
+            ensure!(!copy.exists(), "{} exists already", copy.display());
+            link::copy(path, copy.to_owned()).await?;
+            Place::Sqlite(copy.to_owned())
+        }
+        Place::Postgres(_) => live.clone(),
+    };
+    let Exported { export, read } = canonical_export(&from, std::io::sink()).await?;
     let calls: Vec<&str> = call_topics().iter().map(|t| t.name).collect();
-    let read = offsets.into_iter().filter(|((topic, _), _)| calls.contains(&topic.as_str()));
-    Ok(read.map(|((topic, partition), end)| (topic, partition, end)).collect())
+    Ok(Snapshot { export, read: read.into_iter().filter(|(topic, ..)| calls.contains(&topic.as_str())).collect() })
 }
 
 /// Rebuilds the call log from everything that the topics hold now. `into` must not exist.
@@ -88,7 +100,8 @@ pub async fn replay_to(
 
     let mut source =
         log.subscribe(Subscription { group: None, topics: call_topics(), start: Start::Beginning }).await?;
-    let mut books = Books::open(into, false).await?;
+    let place = Place::Sqlite(into.to_owned());
+    let mut books = Books::new(Store::open(&place, true).await?, false);
     let mut next: HashMap<(String, i32), i64> = begins;
     let (mut records, mut unreadable) = (0, 0);
     let mut quiet = Duration::ZERO;
@@ -120,21 +133,6 @@ pub async fn replay_to(
     }
     let facts = books.facts();
     books.into_store().close().await?;
-    let export = canonical_export(into, std::io::sink()).await?;
+    let Exported { export, .. } = canonical_export(&place, std::io::sink()).await?;
     Ok(Report { calls: export.calls, legs: export.legs, facts, records, unreadable, sha256: export.sha256 })
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct Comparison {
-    pub left: Export,
-    pub right: Export,
-    pub equal: bool,
-}
-
-/// Hashes two call logs in the canonical form.
-pub async fn compare(left: &Path, right: &Path) -> anyhow::Result<Comparison> {
-    let left = canonical_export(left, std::io::sink()).await?;
-    let right = canonical_export(right, std::io::sink()).await?;
-    let equal = left.sha256 == right.sha256;
-    Ok(Comparison { left, right, equal })
 }

@@ -116,7 +116,7 @@ impl Platform {
         let edge = edge::run(settings.edge.clone(), service, client).await.context("edge")?;
         let (service, client) = base.open("api")?;
         let api = {
-            let config = settings.api.clone();
+            let config = settings.api();
             downstream.start(move || api::run(config, service, client))
         }
         .await
@@ -160,10 +160,16 @@ impl CdrSlot {
         self.running.is_some()
     }
 
-    /// The call log's file while the service runs.
+    /// Where the call log is, while the service runs.
+    #[must_use]
+    pub fn place(&self) -> Option<cdr::Place> {
+        self.running.as_ref().map(|(running, _)| running.place.clone())
+    }
+
+    /// Its file.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
-        self.running.as_ref().map(|(running, _)| running.path.clone())
+        self.place().and_then(|place| place.file().map(PathBuf::from))
     }
 
     #[must_use]

@@ -28,25 +28,22 @@ impl Rebuilt {
 }
 
 /// Copies the live call log as of one transaction, rebuilds it from the topics up to what that transaction had read, and
-/// hashes both. Nothing is paused. `folder` must be new; it holds both files afterwards.
+/// hashes both. Nothing is paused. `folder` must be new; it holds the files afterwards.
 pub async fn compare(
     log: Arc<dyn EventLog>,
-    live: &std::path::Path,
+    live: &cdr::Place,
     folder: &std::path::Path,
     progress: impl FnMut(cdr::replay::Progress),
 ) -> anyhow::Result<Rebuilt> {
     let started = std::time::Instant::now();
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let copy = folder.join("live.sqlite");
-    let ends = cdr::replay::snapshot(live, &copy).await?;
-    let again = folder.join("rebuilt.sqlite");
-    let report = cdr::replay::replay_to(log, &again, ends, progress).await?;
-    let comparison = cdr::replay::compare(&copy, &again).await?;
+    let snapshot = cdr::replay::snapshot(live, &folder.join("live.sqlite")).await?;
+    let report = cdr::replay::replay_to(log, &folder.join("rebuilt.sqlite"), snapshot.read, progress).await?;
     Ok(Rebuilt {
         calls: report.calls,
         records: report.records,
-        live: comparison.left.sha256,
-        again: comparison.right.sha256,
+        live: snapshot.export.sha256,
+        again: report.sha256,
         took: started.elapsed(),
     })
 }
@@ -80,7 +77,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn compare_command(args: &ReplayArgs, settings: &Settings, log: Arc<dyn EventLog>) -> anyhow::Result<ExitCode> {
-    let live = settings.data_dir.join("cdr").join(cdr::FILE);
+    let live = settings.call_log()?;
     let temporary = settings.data_dir.join("replay").join(format!("{}", std::process::id()));
     let rebuilt = compare(log, &live, &temporary, show).await;
     eprintln!();
@@ -92,7 +89,7 @@ async fn compare_command(args: &ReplayArgs, settings: &Settings, log: Arc<dyn Ev
     });
     let _ = std::fs::remove_dir_all(&temporary);
     let rebuilt = outcome?;
-    println!("live     {}  {}", rebuilt.live, live.display());
+    println!("live     {}  {live}", rebuilt.live);
     println!("rebuilt  {}  {} calls from {} records", rebuilt.again, rebuilt.calls, rebuilt.records);
     println!("{}", if rebuilt.equal() { "equal" } else { "DIFFERENT" });
     Ok(if rebuilt.equal() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

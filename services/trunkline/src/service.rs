@@ -69,7 +69,7 @@ async fn start(name: &'static str, base: &Base) -> anyhow::Result<()> {
         "analytics" => analytics::run(settings.analytics.clone(), service, client).await.map(drop),
         "fraud" => fraud::run(settings.fraud.clone(), service, client).await.map(drop),
         "capacity" => capacity::run(settings.capacity.clone(), service, client).await.map(drop),
-        "api" => api::run(settings.api.clone(), service, client).await.map(drop),
+        "api" => api::run(settings.api(), service, client).await.map(drop),
         other => bail!("no service is called {other}"),
     }
 }

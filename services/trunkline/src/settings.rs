@@ -103,6 +103,22 @@ impl Settings {
         Ok(log.with_context(|| format!("the event log below {}", self.data_dir.display()))?)
     }
 
+    /// Where the call records of these settings are.
+    pub fn call_log(&self) -> anyhow::Result<cdr::Place> {
+        Ok(cdr::Place::of(&self.cdr, &self.data_dir.join("cdr"))?)
+    }
+
+    /// The api's settings; it reads the call records where `[cdr]` writes them, unless it is told otherwise.
+    #[must_use]
+    pub fn api(&self) -> api::Config {
+        let mut config = self.api.clone();
+        let elsewhere = config.calls_db.is_some() || !config.calls_postgres.url.is_empty();
+        if self.cdr.store == cdr::config::StoreKind::Postgres && !elsewhere {
+            config.calls_postgres = self.cdr.postgres.clone();
+        }
+        config
+    }
+
     #[must_use]
     pub fn keys_dir(&self) -> PathBuf {
         if self.identity.keys_dir.as_os_str().is_empty() {

@@ -4,4 +4,4 @@ pub mod call_log;
 pub mod feed;
 pub mod http;
 pub mod metrics_store;
-pub mod sqlite;
+pub mod store;

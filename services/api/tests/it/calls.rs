@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::harness::{Call, id, migrations, start};
+use crate::harness::{Call, id, migrations, postgres_call_log, start, start_with};
 use crate::http::get;
 
 const BEGAN: i64 = 1_700_000_000_000_000;
@@ -50,6 +50,35 @@ async fn calls_come_newest_first_and_page_by_page() {
     }
     let end = get(api.addr, &format!("/v1/calls?before={}", second["next"].as_str().unwrap())).await.json();
     assert!(ids(&end).is_empty() && end["next"].is_null());
+}
+
+#[tokio::test]
+async fn a_call_log_on_postgres_gives_the_same_answers() {
+    let Some((pool, settings)) = postgres_call_log().await else { return };
+    let schema = settings.schema.clone();
+    let api = start_with(|config, _| config.calls_postgres = settings).await;
+    for (n, finality, disposition) in [(1, "final", Some("answered")), (2, "final", Some("busy")), (3, "open", None)] {
+        Call { n, finality, disposition, start_us: BEGAN + n as i64 }.insert_into_postgres(&pool).await;
+    }
+    let facts = r#"[{"at":7,"kind":"edge","what":"attempt","by":"e","event":"x"}]"#;
+    let state = "INSERT INTO call_state (call_id, revision, facts) VALUES ($1, 1, $2)";
+    sqlx::query(state).bind(id(1)).bind(facts).execute(&pool).await.unwrap();
+    let find = async |query: &str| {
+        let answer = get(api.addr, &format!("/v1/calls?{query}")).await.json();
+        ids(&answer).iter().map(|id| (*id).to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(find("").await, [id(3), id(2), id(1)]);
+    assert_eq!(find(&format!("before={}", id(2))).await, [id(1)]);
+    assert_eq!(find("state=open").await, [id(3)]);
+    assert_eq!(find("state=busy").await, [id(2)]);
+    assert_eq!(find("q=sip-1@carrier").await, [id(1)]);
+    assert_eq!(find("q=79460018&state=ended").await, [id(2), id(1)]);
+    assert!(find("q=%27%20OR%201=1").await.is_empty());
+    let one = get(api.addr, &format!("/v1/calls/{}", id(1))).await;
+    assert_eq!(one.status, 200, "{}", one.body);
+    assert_eq!(one.json()["call"]["revision"], 3);
+    assert!(one.json()["call"]["talk_ms"].is_null() && one.json()["call"]["legs"].is_array(), "{}", one.body);
+    sqlx::query(sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"))).execute(&pool).await.unwrap();
 }
 
 #[tokio::test]
@@ -135,7 +164,7 @@ async fn what_is_asked_wrongly_is_answered_with_the_field() {
 
 #[tokio::test]
 async fn the_minutes_come_from_the_view_of_analytics() {
-    let Some(files) = migrations("analytics") else {
+    let Some(files) = migrations("analytics/migrations") else {
         println!("skipped: analytics has no migrations yet");
         return;
     };

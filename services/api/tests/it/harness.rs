@@ -7,6 +7,7 @@ use std::sync::Arc;
 use kit::clock::SystemClock;
 use kit::{Host, Lifecycle, Metrics, Service};
 use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use stream::{Client, EmbeddedConfig, EmbeddedLog, EventLog, Publisher, PublisherConfig, Record, Start, Subscription};
 
@@ -77,7 +78,8 @@ impl Api {
 
     /// An empty call log, made by the migrations of the cdr service.
     pub async fn call_log(&self) -> SqlitePool {
-        self.store("cdr/calls.sqlite", migrations("cdr").expect("the cdr service has migrations")).await
+        self.store("cdr/calls.sqlite", migrations("cdr/migrations/sqlite").expect("the cdr service has migrations"))
+            .await
     }
 
     /// A store beside ours, as its owner would make it.
@@ -93,9 +95,27 @@ impl Api {
     }
 }
 
-/// In the order of their numbers; `None` where the service has none.
-pub fn migrations(service: &str) -> Option<Vec<PathBuf>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(service).join("migrations");
+/// A call log in a schema of its own on the tests' Postgres, and the settings that point at it; `None` where there is no server.
+pub async fn postgres_call_log() -> Option<(PgPool, kit::Postgres)> {
+    use std::io::Write;
+    let Some(url) = std::env::var("TRUNKLINE_TEST_POSTGRES").ok().filter(|url| !url.is_empty()) else {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: the api over Postgres (TRUNKLINE_TEST_POSTGRES names no server)");
+        return None;
+    };
+    let schema = format!("api_test_{}", std::process::id());
+    let options: PgConnectOptions = url.parse().unwrap();
+    let options = options.options([("search_path", schema.as_str())]);
+    let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(&pool).await.unwrap();
+    for file in migrations("cdr/migrations/postgres").expect("the cdr service has migrations") {
+        sqlx::raw_sql(AssertSqlSafe(std::fs::read_to_string(file).unwrap())).execute(&pool).await.unwrap();
+    }
+    Some((pool, kit::Postgres { url: kit::Secret::new(url), schema, ..kit::Postgres::default() }))
+}
+
+/// Files of a folder below `services`, in the order of their numbers; `None` where there is none.
+pub fn migrations(of: &str) -> Option<Vec<PathBuf>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(of);
     let mut files: Vec<PathBuf> = std::fs::read_dir(dir).ok()?.map(|entry| entry.unwrap().path()).collect();
     files.sort();
     Some(files)
@@ -115,25 +135,33 @@ impl Call {
     }
 
     pub async fn insert(&self, pool: &SqlitePool) {
-        let answered = self.disposition == Some("answered");
-        sqlx::query(
-            "INSERT INTO calls (call_id, revision, finality, legs, leg_count, edges, ivr_path, transfers, attempts, challenges, \
-             retries, dtmf_count, decision_ids, witnesses, quality, estimated, flags, trunk_in, node, sip_call_id, caller_raw, \
-             caller_e164, callee_raw, callee_e164, start_us, answer_us, disposition) \
-             VALUES (?1, 3, ?2, '[\"aa\"]', 1, '[]', '[]', 0, 1, 0, 0, 0, '[]', 'edge,engine', 'complete', '[]', '[]', 'carrier-a', \
-             'fs-1', ?3, '+442079460018', '+442079460018', '+4930901820001', '+4930901820001', ?4, ?5, ?6)",
-        )
-        .bind(self.id())
-        .bind(self.finality)
-        .bind(format!("sip-{}@carrier", self.n))
-        .bind(self.start_us)
-        .bind(answered.then_some(self.start_us + 500_000))
-        .bind(self.disposition)
-        .execute(pool)
-        .await
-        .unwrap();
+        let answer_us = self.answer_us();
+        let query =
+            sqlx::query(INSERT).bind(self.id()).bind(self.finality).bind(self.sip_call_id()).bind(self.start_us);
+        query.bind(answer_us).bind(self.disposition).execute(pool).await.unwrap();
+    }
+
+    pub async fn insert_into_postgres(&self, pool: &PgPool) {
+        let answer_us = self.answer_us();
+        let query =
+            sqlx::query(INSERT).bind(self.id()).bind(self.finality).bind(self.sip_call_id()).bind(self.start_us);
+        query.bind(answer_us).bind(self.disposition).execute(pool).await.unwrap();
+    }
+
+    fn answer_us(&self) -> Option<i64> {
+        (self.disposition == Some("answered")).then_some(self.start_us + 500_000)
+    }
+
+    fn sip_call_id(&self) -> String {
+        format!("sip-{}@carrier", self.n)
     }
 }
+
+const INSERT: &str = "INSERT INTO calls (call_id, revision, finality, legs, leg_count, edges, ivr_path, transfers, attempts, \
+    challenges, retries, dtmf_count, decision_ids, witnesses, quality, estimated, flags, trunk_in, node, sip_call_id, caller_raw, \
+    caller_e164, callee_raw, callee_e164, start_us, answer_us, disposition) \
+    VALUES ($1, 3, $2, '[\"aa\"]', 1, '[]', '[]', 0, 1, 0, 0, 0, '[]', 'edge,engine', 'complete', '[]', '[]', 'carrier-a', 'fs-1', \
+    $3, '+442079460018', '+442079460018', '+4930901820001', '+4930901820001', $4, $5, $6)";
 
 pub fn id(n: u64) -> String {
     format!("01900000-0000-7000-8000-{n:012x}")

@@ -5,15 +5,14 @@
 //! null. Nothing in it says when or by whom the row was written, so a rebuild from the topics gives the same text.
 
 use std::io::Write;
-use std::path::Path;
 
-use futures::TryStreamExt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use sqlx::Connection;
 
+use crate::adapters::link::{Link, Role};
+use crate::adapters::place::Place;
 use crate::adapters::sql;
-use crate::adapters::store::Store;
+use crate::adapters::store::offset;
 use crate::core::row::{CallRow, LegRow};
 use crate::error::StoreError;
 
@@ -33,36 +32,46 @@ enum Line<'a> {
     Leg(&'a LegRow),
 }
 
-/// Writes the export of the call log at `path`, also while it is being written to: what is read is one snapshot.
-pub async fn canonical_export(path: &Path, out: impl Write + Send) -> Result<Export, StoreError> {
-    let mut conn = Store::reader(path).await?;
+/// The export of a call log that may be written to meanwhile, and how far of the topics it had read: one snapshot of both.
+pub struct Exported {
+    pub export: Export,
+    /// (topic, partition, next offset).
+    pub read: Vec<(String, i32, i64)>,
+}
+
+pub async fn canonical_export(place: &Place, out: impl Write + Send) -> Result<Exported, StoreError> {
+    let mut link = Link::open(place, Role::Reader).await?;
     let mut sink = Sink { out, hash: Sha256::new(), line: Vec::with_capacity(4096) };
-    let (mut calls, mut legs) = (0, 0);
-    {
-        let mut tx = conn.begin().await?;
-        {
-            let mut rows = sqlx::query(*sql::SELECT_CALLS).fetch(&mut *tx);
-            while let Some(row) = rows.try_next().await? {
-                let row = CallRow::from_values(sql::values(&row, "calls", CallRow::COLUMNS)?)
-                    .map_err(|column| StoreError::Column { table: "calls", column })?;
-                sink.line(&Line::Call(&row))?;
+    let (mut calls, mut legs, mut read) = (0, 0, Vec::new());
+    let queries = [
+        (*sql::SELECT_CALLS, CallRow::COLUMNS),
+        (*sql::SELECT_LEGS, LegRow::COLUMNS),
+        (sql::SELECT_OFFSETS, sql::OFFSETS),
+    ];
+    link.snapshot(&queries, |query, values| {
+        match query {
+            0 => {
+                let row = CallRow::from_values(values);
+                sink.line(&Line::Call(&row.map_err(|column| StoreError::Column { table: "calls", column })?))?;
                 calls += 1;
             }
-        }
-        {
-            let mut rows = sqlx::query(*sql::SELECT_LEGS).fetch(&mut *tx);
-            while let Some(row) = rows.try_next().await? {
-                let row = LegRow::from_values(sql::values(&row, "legs", LegRow::COLUMNS)?)
-                    .map_err(|column| StoreError::Column { table: "legs", column })?;
-                sink.line(&Line::Leg(&row))?;
+            1 => {
+                let row = LegRow::from_values(values);
+                sink.line(&Line::Leg(&row.map_err(|column| StoreError::Column { table: "legs", column })?))?;
                 legs += 1;
             }
+            _ => {
+                let ((topic, partition), next) = offset(values)?;
+                read.push((topic, partition, next));
+            }
         }
-        tx.rollback().await?;
-    }
-    conn.close().await?;
+        Ok(())
+    })
+    .await?;
+    link.close().await?;
     sink.out.flush()?;
-    Ok(Export { calls, legs, sha256: hex(&sink.hash.finalize()) })
+    let export = Export { calls, legs, sha256: hex(&sink.hash.finalize()) };
+    Ok(Exported { export, read })
 }
 
 struct Sink<W> {

@@ -1,17 +1,19 @@
 //! Takes finished records from the outbox to the log. At least once: a row is deleted only when the log has the record, and two
 //! copies of a record have the same content, therefore the same logical id.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use schemas::{CdrCall, CdrLeg};
-use sqlx::{Row, SqliteConnection};
 use stream::Publisher;
 use tokio::sync::Notify;
 
-use crate::adapters::store::Store;
+use crate::adapters::link::{Link, Role, Step};
+use crate::adapters::place::Place;
+use crate::adapters::sql;
+use crate::adapters::store::Cells;
+use crate::core::row::Value;
 use crate::error::StoreError;
 
 /// Rows taken at once: bounds what is in the publisher's queue because of us.
@@ -39,15 +41,15 @@ impl Bell {
 }
 
 pub struct Outbox {
-    conn: SqliteConnection,
-    path: PathBuf,
+    link: Link,
+    place: Place,
     publisher: Publisher,
     bell: Bell,
 }
 
 impl Outbox {
-    pub async fn open(path: &Path, publisher: Publisher, bell: Bell) -> Result<Outbox, StoreError> {
-        Ok(Outbox { conn: Store::second(path).await?, path: path.to_owned(), publisher, bell })
+    pub async fn open(place: Place, publisher: Publisher, bell: Bell) -> Result<Outbox, StoreError> {
+        Ok(Outbox { link: Link::open(&place, Role::Second).await?, place, publisher, bell })
     }
 
     /// Publishes until told to stop; then once more, so that an orderly stop leaves nothing behind.
@@ -58,7 +60,7 @@ impl Outbox {
             match self.drain().await {
                 Ok(()) => {}
                 Err(error) => {
-                    tracing::warn!(path = %self.path.display(), %error, "the outbox of the call log cannot be read, trying again");
+                    tracing::warn!(place = %self.place, %error, "the outbox of the call log cannot be read, trying again");
                 }
             }
             if shutdown.is_cancelled() {
@@ -74,24 +76,21 @@ impl Outbox {
 
     async fn drain(&mut self) -> Result<(), StoreError> {
         loop {
-            let rows = sqlx::query("SELECT id, topic, payload FROM outbox ORDER BY id LIMIT ?")
-                .bind(TAKE)
-                .fetch_all(&mut self.conn)
-                .await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            let last: i64 = last.try_get(0)?;
-            for row in &rows {
-                let topic: String = row.try_get(1)?;
-                let payload: String = row.try_get(2)?;
-                self.publish(&topic, &payload);
+            let rows = self.link.rows(sql::SELECT_OUTBOX, vec![Value::Int(Some(TAKE))], sql::OUTBOX).await?;
+            let (mut last, taken) = (None, rows.len() as u64);
+            for row in rows {
+                let mut cells = Cells::new("outbox", sql::OUTBOX, row);
+                last = Some(cells.int()?);
+                self.publish(&cells.text()?, &cells.text()?);
             }
+            let Some(last) = last else { return Ok(()) };
             if let Err(waiting) = self.publisher.flush(DURABLE_WITHIN).await {
                 // The rows stay and go out again later; consumers know copies by their content.
                 tracing::warn!(events = waiting.events, "the log has not taken the finished records yet");
                 return Ok(());
             }
-            sqlx::query("DELETE FROM outbox WHERE id <= ?").bind(last).execute(&mut self.conn).await?;
-            self.bell.published.fetch_add(rows.len() as u64, Ordering::Relaxed);
+            self.link.write(vec![Step { sql: sql::DELETE_OUTBOX, values: vec![Value::Int(Some(last))] }]).await?;
+            self.bell.published.fetch_add(taken, Ordering::Relaxed);
         }
     }
 

@@ -8,25 +8,46 @@ use cdr::core::call::derive;
 use cdr::core::row::{CallRow, LegRow};
 use cdr::core::state::CallState;
 use domain::CallId;
-use sqlx::Row;
 
 use crate::platform::Platform;
 
-#[tokio::test]
-async fn the_tables_have_the_columns_of_the_rows_in_their_order() {
-    let p = Platform::new();
-    let cdr = p.cdr(cdr::Config::default()).await;
-    for (sql, columns) in [
-        ("SELECT name, type FROM pragma_table_info('calls')", CallRow::COLUMNS),
-        ("SELECT name, type FROM pragma_table_info('legs')", LegRow::COLUMNS),
-        ("SELECT name, type FROM pragma_table_info('calls_view')", CallRow::COLUMNS),
+async fn columns(p: Platform, query: impl Fn(&str) -> String, kind: impl Fn(&str) -> String) {
+    let cdr = p.cdr(p.config()).await;
+    for (table, columns) in [
+        ("calls", CallRow::COLUMNS),
+        ("legs", LegRow::COLUMNS),
+        ("calls_view", CallRow::COLUMNS),
+        ("legs_view", LegRow::COLUMNS),
     ] {
-        let rows = sqlx::query(sql).fetch_all(&mut p.db().await).await.unwrap();
-        let found: Vec<(String, String)> = rows.iter().map(|r| (r.get(0), r.get(1))).collect();
-        let expected: Vec<(String, String)> = columns.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect();
-        assert_eq!(found, expected);
+        let found = p.pairs(query(table)).await.into_iter().map(|(name, of)| (name, kind(&of)));
+        let expected = columns.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned()));
+        assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{table}");
     }
     cdr.stop().await;
+}
+
+#[tokio::test]
+async fn the_tables_have_the_columns_of_the_rows_in_their_order() {
+    columns(Platform::new(), |table| format!("SELECT name, type FROM pragma_table_info('{table}')"), str::to_owned)
+        .await;
+}
+
+#[tokio::test]
+async fn the_tables_on_postgres_have_them_too() {
+    let Some(p) = Platform::on_postgres() else { return };
+    let query = |table: &str| {
+        format!(
+            "SELECT column_name::text, data_type::text FROM information_schema.columns \
+             WHERE table_schema = current_schema() AND table_name = '{table}' ORDER BY ordinal_position"
+        )
+    };
+    let kind = |of: &str| match of {
+        "text" => "TEXT".to_owned(),
+        "bigint" => "INTEGER".to_owned(),
+        "double precision" => "REAL".to_owned(),
+        other => other.to_owned(),
+    };
+    columns(p, query, kind).await;
 }
 
 /// All facts of an example file, by call.

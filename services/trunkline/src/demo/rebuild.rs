@@ -1,7 +1,6 @@
 //! "All records again": a rebuild from the topics beside the running calls.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -16,7 +15,7 @@ use crate::replay::{self, Rebuilt};
 impl Show {
     /// Begins a rebuild beside the running calls; `look` tells what came out.
     pub(super) fn begin_rebuild(&mut self) {
-        let Some(live) = self.cdr.path() else {
+        let Some(live) = self.cdr.place() else {
             self.terminal.say("rebuild", "the call records are stopped: press c first", json!({}));
             return;
         };
@@ -40,14 +39,14 @@ impl Show {
 
     /// Rebuilds and waits for it.
     pub async fn rebuild(&mut self) -> anyhow::Result<Rebuilt> {
-        let live = self.cdr.path().context("a rebuild needs the call records")?;
+        let live = self.cdr.place().context("a rebuild needs the call records")?;
         let rebuilt = self.again(live).await?;
         self.tell_rebuild(&rebuilt);
         Ok(rebuilt)
     }
 
     /// Copies the live call log, rebuilds it from the topics, compares.
-    fn again(&mut self, live: PathBuf) -> impl Future<Output = anyhow::Result<Rebuilt>> + Send + use<> {
+    fn again(&mut self, live: cdr::Place) -> impl Future<Output = anyhow::Result<Rebuilt>> + Send + use<> {
         self.rebuilds += 1;
         let folder = self.folder.join(format!("rebuild-{}", self.rebuilds));
         let log = Arc::clone(&self.platform.base.log);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::App;
 use super::request::{NumbersParam, Params, limit};
 use crate::adapters::call_log::{SEARCHED, Search};
-use crate::adapters::sqlite::Found;
+use crate::adapters::store::Found;
 use crate::core::ladder;
 use crate::core::mask::Numbers;
 use crate::error::Error;

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{App, Shared};
 use crate::adapters::call_log::{Search, Second};
-use crate::adapters::sqlite::Found;
+use crate::adapters::store::Found;
 use crate::core::mask::Numbers;
 use crate::error::Error;
 

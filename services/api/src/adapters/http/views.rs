@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::request::{ListParams, Params, limit};
-use crate::adapters::sqlite::Found;
+use crate::adapters::store::Found;
 use crate::error::Error;
 
 const HOUR_US: i64 = 3_600_000_000;
