@@ -96,7 +96,11 @@ fn judge_aside(config: KafkaConfig, topics: Vec<&'static TopicSpec>) {
         match runtime.map(|runtime| runtime.block_on(judge)) {
             Ok(Ok(weak)) => weak.into_iter().for_each(|Weakness { topic, what, found, wanted, mend }| {
                 tracing::warn!(
-                    kafka.topic = topic, what, found, wanted, mend,
+                    kafka.topic = topic,
+                    what,
+                    found,
+                    wanted,
+                    mend,
                     "a topic is weaker than it should be; nothing is changed by itself"
                 );
             }),
