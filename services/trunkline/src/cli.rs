@@ -57,6 +57,72 @@ pub enum Command {
     /// The topics: what they are, what stands in them, how they are made
     #[command(after_help = "Example: trunkline topics tail sip.transactions --follow")]
     Topics(TopicsArgs),
+    /// Whether every published event is in the topics
+    #[command(after_help = "Example: trunkline stream verify --topic sip.transactions")]
+    Stream(StreamArgs),
+    /// The schemas of this build, for registries of others
+    #[command(after_help = "Example: trunkline schemas register --registry https://registry.example:8081 --context .trunkline")]
+    Schemas(SchemasArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct StreamArgs {
+    #[command(subcommand)]
+    pub command: StreamCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum StreamCommand {
+    /// Read the topics whole and say what is proven, unproven, declared lost and lost without a word (then the exit code is 1)
+    #[command(after_help = "Works beside a running process. Example: trunkline stream verify --producer edge --json")]
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Only this topic
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// Only this producer: a service, or service/instance
+    #[arg(long, value_name = "PRODUCER")]
+    pub producer: Option<String>,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SchemasArgs {
+    #[command(subcommand)]
+    pub command: SchemasCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum SchemasCommand {
+    /// Bring all schemas to a Confluent-compatible registry under our ids, and read every id back
+    #[command(
+        after_help = "The password file holds one line, user:password. Example: trunkline schemas register --registry \
+                      https://registry.example:8081 --auth-file /run/secrets/registry"
+    )]
+    Register(RegisterArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RegisterArgs {
+    /// Address of the registry
+    #[arg(long, value_name = "URL")]
+    pub registry: String,
+    /// Context that the subjects stand in; a dot alone is the registry's default context
+    #[arg(long, value_name = "NAME", default_value = ".trunkline")]
+    pub context: String,
+    /// File with user:password for basic authentication
+    #[arg(long, value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Args)]

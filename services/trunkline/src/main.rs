@@ -8,10 +8,12 @@ mod platform;
 mod records;
 mod replay;
 mod runtimes;
+mod schemas_register;
 mod service;
 mod settings;
 mod standalone;
 mod story;
+mod stream_verify;
 mod topics;
 
 use std::process::ExitCode;
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Call(args) => story::run(&args),
         Command::Topics(args) => topics::run(&args.command),
+        Command::Stream(args) => stream_verify::run(&args.command),
+        Command::Schemas(args) => schemas_register::run(&args.command),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("trunkline: {error:#}");

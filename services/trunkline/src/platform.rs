@@ -4,10 +4,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kit::{Host, Lifecycle, Metrics, Service};
+use kit::{Host, Lifecycle, Metrics, Service, TaskOptions};
 use parking_lot::Mutex;
 use schemas::all_topics;
 use stream::{Client, EventLog, Filter, Publisher, PublisherConfig};
@@ -25,11 +26,12 @@ pub struct Base {
     pub log: Arc<dyn EventLog>,
     pub filter: Option<Filter>,
     publishers: Mutex<Vec<Publisher>>,
+    schemas_published: AtomicBool,
 }
 
 impl Base {
     pub fn new(settings: Settings, host: Host, log: Arc<dyn EventLog>, filter: Option<Filter>) -> Base {
-        Base { settings, host, log, filter, publishers: Mutex::new(Vec::new()) }
+        Base { settings, host, log, filter, publishers: Mutex::new(Vec::new()), schemas_published: AtomicBool::new(false) }
     }
 
     /// Creates missing topics and refuses ones that differ.
@@ -48,7 +50,28 @@ impl Base {
             },
         )?;
         self.publishers.lock().push(publisher.clone());
-        Ok((service, Client { log: Arc::clone(&self.log), publisher }))
+        let client = Client { log: Arc::clone(&self.log), publisher };
+        if !self.schemas_published.swap(true, Ordering::Relaxed) {
+            self.publish_schemas(client.clone());
+        }
+        Ok((service, client))
+    }
+
+    /// Readers of other builds find the schemas of this one in `stream.schemas`. A log that is away is asked again.
+    fn publish_schemas(&self, client: Client) {
+        self.host.life.spawn("schemas", TaskOptions::default(), |task| async move {
+            let shutdown = task.shutdown();
+            let mut pause = Duration::from_secs(1);
+            let publishing = async {
+                while let Err(error) = stream::schema_topic::publish_missing(&client).await {
+                    tracing::warn!(%error, "the schemas of this build are not in stream.schemas yet; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(60));
+                }
+            };
+            let _stopped = shutdown.run_until_cancelled(publishing).await;
+            Ok(())
+        });
     }
 
     /// Hands over what every publisher still holds. Gives what had to be abandoned.

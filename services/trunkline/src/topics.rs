@@ -43,7 +43,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// Like `print!`, but a reader that went away (`| head`) is the end and not a mistake.
-fn say(text: &str) -> std::io::Result<bool> {
+pub fn say(text: &str) -> std::io::Result<bool> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -52,7 +52,7 @@ fn say(text: &str) -> std::io::Result<bool> {
     }
 }
 
-fn named(name: &str) -> anyhow::Result<&'static TopicSpec> {
+pub fn named(name: &str) -> anyhow::Result<&'static TopicSpec> {
     schemas::by_name(name).with_context(|| {
         let names: Vec<&str> = schemas::all_topics().iter().map(|topic| topic.name).collect();
         format!("no topic is called {name:?}; there are {}", names.join(", "))
