@@ -9,9 +9,9 @@ unpacked=$base/debian
 venv=$base/python
 
 # The plan: filled by SERVER_missing, shown, agreed to, carried out.
-plan_programs=() plan_unpack=() plan_python=() plan_jars=false
+plan_programs=() plan_unpack=() plan_python=() plan_jars=false plan_registry=false
 
-plan_is_empty() { [ $((${#plan_programs[@]} + ${#plan_unpack[@]} + ${#plan_python[@]})) -eq 0 ] && ! $plan_jars; }
+plan_is_empty() { [ $((${#plan_programs[@]} + ${#plan_unpack[@]} + ${#plan_python[@]})) -eq 0 ] && ! $plan_jars && ! $plan_registry; }
 
 show_plan() {
     say "to install:"
@@ -19,6 +19,7 @@ show_plan() {
     [ ${#plan_unpack[@]} -eq 0 ] || say "  unpacked from the system's packages:   ${plan_unpack[*]} (into $(short "$unpacked"), no service is made)"
     [ ${#plan_python[@]} -eq 0 ] || say "  from the Python package index:         ${plan_python[*]} (into $(short "$venv"))"
     ! $plan_jars || say "  from Maven's repository:               Apache Kafka $kafka_version and its jars, 55 MB (into $(short "$(kafka_lib)"))"
+    ! $plan_registry || say "  from Maven's repository:               Apicurio Registry $apicurio_version (into $(short "$(registry_lib)"))"
     case " ${plan_python[*]} " in *" chdb"*) say "  (chdb is ClickHouse's engine: 180 MB to fetch, 600 MB on disk)" ;; esac
 }
 
@@ -27,6 +28,7 @@ carry_out_plan() {
     [ ${#plan_unpack[@]} -eq 0 ] || unpack_packages "${plan_unpack[@]}"
     [ ${#plan_python[@]} -eq 0 ] || install_python "${plan_python[@]}"
     ! $plan_jars || kafka_fetch
+    ! $plan_registry || registry_fetch
 }
 
 need_program() {

@@ -9,6 +9,8 @@ root=$(cd "$here/../.." && pwd)
 base=$root/target/local
 host=127.0.0.1
 servers=(redis postgres clickhouse kafka)
+# Started only when they are named.
+extra_servers=(registry)
 
 . "$here/versions"
 . "$here/install.sh"
@@ -23,7 +25,9 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # The comment at the top of a script is its help.
 usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
 
-is_server() { case " ${servers[*]} " in *" $1 "*) ;; *) return 1 ;; esac; }
+is_server() { case " ${servers[*]} ${extra_servers[*]} " in *" $1 "*) ;; *) return 1 ;; esac; }
+
+is_extra() { case " ${extra_servers[*]} " in *" $1 "*) ;; *) return 1 ;; esac; }
 
 # Keeps two runs in one checkout apart. File descriptor 9 is closed in every server, else the lock would live as long as it.
 take_lock() {
