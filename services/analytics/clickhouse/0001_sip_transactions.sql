@@ -1,6 +1,6 @@
 -- Raw sip.transactions: one row per event, for 30 days. Times are UTC microseconds; -1 and '' mean unknown.
 -- The key finds a trunk's hour; rows of a repeated batch with other borders meet by event_id and the last one stays.
-CREATE TABLE IF NOT EXISTS trunkline.sip_transactions
+CREATE TABLE IF NOT EXISTS sip_transactions
 (
     event_id String CODEC(ZSTD(1)),
     event_type LowCardinality(String),

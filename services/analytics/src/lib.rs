@@ -11,5 +11,6 @@ pub mod core;
 pub mod error;
 mod metrics;
 
+pub use adapters::clickhouse::migrate;
 pub use app::{FILE, GROUP, Running, run};
 pub use config::Config;

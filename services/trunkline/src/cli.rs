@@ -48,9 +48,15 @@ pub enum Command {
     /// Read the settings as a service would and say everything that is wrong with them
     #[command(after_help = "Example: trunkline check --config infra/config/standalone.toml")]
     Check(ConfigArgs),
+    /// Make the tables of Postgres and ClickHouse that the settings name, or bring them up to date
+    #[command(after_help = "Example: trunkline migrate --config infra/config/cdr.toml")]
+    Migrate(ConfigArgs),
     /// Rebuild all call records from the topics into a new file
     #[command(after_help = "Example: trunkline replay --into rebuilt.sqlite --compare")]
     Replay(ReplayArgs),
+    /// Play the carriers and switches that the settings name, for services in other processes
+    #[command(after_help = "Example: trunkline simulate --config trunkline.toml --rate 5")]
+    Simulate(SimulateArgs),
     /// One call as a ladder: who said what to whom, and when
     #[command(after_help = "Example: trunkline call 019ab3c4-d5e6-7f80-9a1b-2c3d4e5f6071")]
     Call(CallArgs),
@@ -254,6 +260,27 @@ pub struct ReplayArgs {
     /// Compare with the present call log: print both SHA-256 and exit 1 when they differ
     #[arg(long)]
     pub compare: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SimulateArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Place this many calls, then say what came of them and stand by (default: go on until stopped)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub calls: Option<u64>,
+    /// New calls per second
+    #[arg(long, value_name = "R", default_value_t = 5.0, value_parser = rate)]
+    pub rate: f64,
+    /// The same seed offers the same calls
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// Mean seconds that an answered call is held by its caller
+    #[arg(long, value_name = "SECONDS", default_value_t = 4.0, value_parser = hold)]
+    pub hold: f64,
+    /// At the end, write each call as its carrier saw it, one JSON object per line
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod demo;
 mod ladder;
+mod migrate;
 mod platform;
 mod records;
 mod replay;
@@ -11,6 +12,7 @@ mod runtimes;
 mod schemas_register;
 mod service;
 mod settings;
+mod simulate;
 mod standalone;
 mod story;
 mod stream_verify;
@@ -34,7 +36,9 @@ fn main() -> ExitCode {
         Command::Capacity(args) => service::run("capacity", &args),
         Command::Api(args) => service::run("api", &args),
         Command::Check(args) => check::run(&args),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Call(args) => story::run(&args),
         Command::Topics(args) => topics::run(&args.command),
         Command::Stream(args) => stream_verify::run(&args.command),

@@ -3,6 +3,7 @@
 //! The table is `clickhouse/0001_sip_transactions.sql`; its columns are the fields of [`SipRow`], in any order (a test compares).
 //! An insert carries the batch's token; rows that come twice in other batches meet in the table's `ReplacingMergeTree`.
 
+use ::clickhouse::sql::Identifier;
 use ::clickhouse::{Client, Row};
 use async_trait::async_trait;
 use schemas::{Event, SipTransaction};
@@ -109,6 +110,24 @@ impl From<&SipTransaction> for SipRow {
     }
 }
 
+/// The table's statement, which names no database.
+const TABLE_SQL: &str = include_str!("../../clickhouse/0001_sip_transactions.sql");
+
+fn client(settings: &ClickHouse) -> Client {
+    Client::default()
+        .with_url(&settings.url)
+        .with_user(&settings.user)
+        .with_password(settings.password.expose())
+        .with_validation(settings.validate)
+}
+
+/// Makes the database and the table where they are missing.
+pub async fn migrate(settings: &ClickHouse) -> Result<(), ::clickhouse::error::Error> {
+    let client = client(settings);
+    client.query("CREATE DATABASE IF NOT EXISTS ?").bind(Identifier(&settings.database)).execute().await?;
+    client.with_database(&settings.database).query(TABLE_SQL).execute().await
+}
+
 pub struct ClickHouseSink {
     client: Client,
 }
@@ -116,13 +135,7 @@ pub struct ClickHouseSink {
 impl ClickHouseSink {
     #[must_use]
     pub fn new(settings: &ClickHouse) -> ClickHouseSink {
-        let client = Client::default()
-            .with_url(&settings.url)
-            .with_database(&settings.database)
-            .with_user(&settings.user)
-            .with_password(settings.password.expose())
-            .with_validation(settings.validate);
-        ClickHouseSink { client }
+        ClickHouseSink { client: client(settings).with_database(&settings.database) }
     }
 }
 

@@ -21,7 +21,7 @@ mod stage;
 mod staged;
 mod status;
 mod terminal;
-mod world;
+pub mod world;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -46,22 +46,11 @@ impl World {
         let anywhere = SocketAddr::from((LOOPBACK, 0));
         let mut nodes = Vec::new();
         for (at, id) in NODES.into_iter().enumerate() {
-            let config = SwitchConfig {
-                id: id.to_owned(),
-                esl_password: esl_password(seed),
-                auth_password: AUTH_PASSWORD.to_owned(),
-                seed: seed.wrapping_mul(31).wrapping_add(at as u64),
-                max_sessions: 5000,
-                ..SwitchConfig::default()
-            };
-            nodes.push(Arc::new(Switch::start(config).await.with_context(|| format!("simulated node {id}"))?));
+            let seed_of_node = seed.wrapping_mul(31).wrapping_add(at as u64);
+            nodes.push(Arc::new(node(id, [anywhere, anywhere], esl_password(seed), seed_of_node).await?));
         }
         let ledger = Ledger::new();
-        let carrier = |id: &str| {
-            let mut config = CarrierConfig::new(id, anywhere, anywhere, seed, ledger.clone());
-            config.credentials = Some(credentials(id));
-            Carrier::start(config).with_context(|| format!("simulated carrier {id}"))
-        };
+        let carrier = |id: &str| carrier(id, anywhere, seed, &ledger);
         Ok(World {
             nodes,
             ordinary: ORDINARY.iter().map(|id| carrier(id)).collect::<anyhow::Result<_>>()?,
@@ -85,12 +74,7 @@ impl World {
     /// The calls of a run: the same for the same seed.
     #[must_use]
     pub fn traffic(&self, seed: u64, rate: f64, hold: f64) -> Generator {
-        let trunks = ORDINARY.map(|id| TrunkCaller { id: id.to_owned(), credentials: Some(credentials(id)) });
-        let mut generator = Generator::new(seed, rate, trunks.to_vec());
-        let mean = Duration::from_secs_f64(hold);
-        generator.hold = Hold { mean, max: mean.mul_f64(8.0).max(Duration::from_secs(2)), ..Hold::default() };
-        generator.far_patience = FAR_PATIENCE.max(mean);
-        generator
+        traffic(seed, rate, hold, &ORDINARY)
     }
 
     /// The settings under which the services meet this world; all else stays at its default.
@@ -157,6 +141,39 @@ impl World {
             let _ = carrier.hang_up_all().await;
         }
     }
+}
+
+/// A simulated FreeSWITCH; `at` are its SIP and its ESL address.
+pub async fn node(id: &str, at: [SocketAddr; 2], esl_password: String, seed: u64) -> anyhow::Result<SwitchHandle> {
+    let config = SwitchConfig {
+        id: id.to_owned(),
+        sip_bind: at[0],
+        esl_bind: at[1],
+        esl_password,
+        auth_password: AUTH_PASSWORD.to_owned(),
+        seed,
+        max_sessions: 5000,
+        ..SwitchConfig::default()
+    };
+    Switch::start(config).await.with_context(|| format!("simulated node {id}"))
+}
+
+/// A simulated carrier that does not know its edge yet.
+pub fn carrier(id: &str, at: SocketAddr, seed: u64, ledger: &Ledger) -> anyhow::Result<CarrierHandle> {
+    let mut config = CarrierConfig::new(id, at, at, seed, ledger.clone());
+    config.credentials = Some(credentials(id));
+    Carrier::start(config).with_context(|| format!("simulated carrier {id}"))
+}
+
+/// Ordinary calls over these trunks: the same for the same seed.
+#[must_use]
+pub fn traffic(seed: u64, rate: f64, hold: f64, trunks: &[&str]) -> Generator {
+    let caller = |id: &&str| TrunkCaller { id: (*id).to_owned(), credentials: Some(credentials(id)) };
+    let mut generator = Generator::new(seed, rate, trunks.iter().map(caller).collect());
+    let mean = Duration::from_secs_f64(hold);
+    generator.hold = Hold { mean, max: mean.mul_f64(8.0).max(Duration::from_secs(2)), ..Hold::default() };
+    generator.far_patience = FAR_PATIENCE.max(mean);
+    generator
 }
 
 fn trunk(id: &str, source: SocketAddr, address: Option<SocketAddr>) -> edge::TrunkConfig {
