@@ -31,7 +31,14 @@ pub struct Base {
 
 impl Base {
     pub fn new(settings: Settings, host: Host, log: Arc<dyn EventLog>, filter: Option<Filter>) -> Base {
-        Base { settings, host, log, filter, publishers: Mutex::new(Vec::new()), schemas_published: AtomicBool::new(false) }
+        Base {
+            settings,
+            host,
+            log,
+            filter,
+            publishers: Mutex::new(Vec::new()),
+            schemas_published: AtomicBool::new(false),
+        }
     }
 
     /// Creates missing topics and refuses ones that differ.

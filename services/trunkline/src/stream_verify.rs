@@ -5,6 +5,8 @@
 
 mod reading;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,7 +36,8 @@ async fn verify(settings: &Settings, args: &VerifyArgs) -> anyhow::Result<ExitCo
     };
     let findings = reading::read(&log, topics, args.producer.as_deref()).await?;
     let damage = embedded.map(|log| log.damage()).unwrap_or_default();
-    let text = if args.json { report::json(&findings, &damage).to_string() + "\n" } else { report::text(&findings, &damage) };
+    let text =
+        if args.json { report::json(&findings, &damage).to_string() + "\n" } else { report::text(&findings, &damage) };
     crate::topics::say(&text)?;
     Ok(if findings.lost() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
