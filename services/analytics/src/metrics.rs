@@ -28,7 +28,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("analytics_dirty_minutes", "Minutes that wait to be counted again"),
     ("analytics_recount_seconds", "Time to count one minute"),
     ("analytics_lag_events", "Records between our position and the end of the topic"),
-    ("analytics_lag_seconds", "Age of the newest handled record while there is more to read"),
+    ("analytics_lag_seconds", "Age of the oldest record that is not handled"),
 ];
 
 impl Metrics {

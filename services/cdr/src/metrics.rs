@@ -50,7 +50,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("cdr_cached_calls", "Calls held in memory"),
     ("cdr_cached_bytes", "Text of facts held in memory"),
     ("cdr_lag_events", "Records between our position and the end of the topics"),
-    ("cdr_lag_seconds", "Age of the newest handled record while there is more to read"),
+    ("cdr_lag_seconds", "Age of the oldest record that is not handled"),
     ("cdr_write_seconds", "Time of one batch: translate, join, derive, write"),
     ("cdr_visible_seconds", "From the end of a call to its row, by the clocks of the witnesses"),
 ];
