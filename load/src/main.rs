@@ -1,14 +1,18 @@
-//! Benchmarks: `cargo run --release -p load -- <name> [--gate] [--smoke]`.
+//! Benchmarks and fault labs: `cargo run --release -p load -- <name> …`.
 //!
-//! Each prints a table for people and one JSON object as its last line. With `--gate` a missed gate ends with exit
-//! code 1; `--smoke` only shows within seconds that the benchmark still works.
+//! Each prints a table for people and one JSON object as its last line. A benchmark's `--gate` ends with exit code 1 when a gate is missed,
+//! its `--smoke` only shows within seconds that it still works; a lab ends with 1 when a promise was broken.
 
 mod avro;
+mod clock;
+mod faults;
+mod place;
 mod stream;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: load avro|stream [--gate] [--smoke]";
+const USAGE: &str = "usage: load avro|stream [--gate] [--smoke] …
+       load stream-faults kill|outage|disk …";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut args = std::env::args().skip(1);
@@ -17,6 +21,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let pass = match name.as_deref() {
         Some("avro") => avro::run(&rest)?,
         Some("stream") => stream::run(&rest)?,
+        Some("stream-faults") => faults::run(&rest)?,
         _ => {
             eprintln!("{USAGE}");
             return Ok(ExitCode::from(2));

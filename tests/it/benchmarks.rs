@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const BENCHMARKS: [&str; 1] = ["avro"];
+const BENCHMARKS: [&str; 2] = ["avro", "stream"];
 
 #[test]
 fn every_benchmark_still_works() {

@@ -5,4 +5,5 @@ mod benchmarks;
 mod demo;
 mod refusals;
 mod standalone;
+mod stream_faults;
 mod subscriber;

@@ -3,7 +3,7 @@
 //! The binary is always brought up to date first, in the profile that the tests themselves run in, so nobody tests
 //! yesterday's code.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -40,6 +40,12 @@ pub fn build(package: &str) -> anyhow::Result<PathBuf> {
         bail!("{package} does not build: {status}");
     }
     Ok(profile.join(format!("{package}{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Says what this machine lacks, past the harness that swallows the output of tests that pass.
+pub fn skipped(what: &str) {
+    // Nobody reads it when standard error is closed.
+    let _closed = writeln!(std::io::stderr(), "SKIPPED: {what}");
 }
 
 /// What a finished process said.

@@ -10,6 +10,7 @@
 
 mod config;
 mod encode;
+mod encoded;
 mod epoch;
 mod error;
 mod forwarder;
