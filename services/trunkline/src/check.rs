@@ -18,9 +18,27 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
             "note: on the embedded log only `standalone` works; services in separate processes need stream.adapter = \"kafka\""
         );
     }
+    if settings.stream.adapter == stream::Adapter::Kafka {
+        broker(&settings)?;
+    }
     if settings.identity.keys_dir.as_os_str().is_empty() {
         let keys = settings.keys_dir();
         println!("note: identity keys live in {}; in a container that folder must outlive a redeploy", keys.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A broker that does not answer is no fault of the settings: services start without it.
+fn broker(settings: &Settings) -> anyhow::Result<()> {
+    let log = stream::open(&settings.stream, &settings.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let weak = runtime.block_on(async {
+        tokio::time::timeout(std::time::Duration::from_secs(12), crate::topics::weak(&*log)).await
+    });
+    match weak {
+        Ok(text) if text.is_empty() => println!("the topics that are there are as they should be"),
+        Ok(text) => print!("{text}"),
+        Err(_) => println!("note: the topics could not be looked at: no answer from {}", settings.stream.kafka.bootstrap),
+    }
+    Ok(())
 }

@@ -17,6 +17,7 @@ mod standalone;
 mod story;
 mod stream_verify;
 mod topics;
+mod topics_at_start;
 
 use std::process::ExitCode;
 

@@ -56,6 +56,11 @@ impl Base {
                 ..PublisherConfig::new(service.instance.producer(), service.instance.epoch, Arc::clone(&service.clock))
             },
         )?;
+        service.metrics.with(|registry| {
+            let meters = stream::metrics::register(registry, name);
+            meters.publisher(&publisher);
+            Arc::clone(&self.log).meter(&meters);
+        });
         self.publishers.lock().push(publisher.clone());
         let client = Client { log: Arc::clone(&self.log), publisher };
         if !self.schemas_published.swap(true, Ordering::Relaxed) {

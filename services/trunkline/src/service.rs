@@ -12,6 +12,7 @@ use crate::cli::ConfigArgs;
 use crate::platform::{self, Base};
 use crate::settings::Settings;
 use crate::standalone::exit_code;
+use crate::topics_at_start;
 
 /// The admin port of each service when it runs alone.
 const ADMIN_PORTS: [(&str, u16); 7] = [
@@ -50,7 +51,7 @@ pub fn run(name: &'static str, args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let base = Arc::new(Base::new(settings, host, log, None));
         life.set_ready("service", false);
         kit::admin::serve(&base.settings.admin, "admin", &life, &base.host.metrics, axum::Router::new())?;
-        base.ensure_topics().await?;
+        topics_at_start::of(name, &base.log, &life).await?;
         start(name, &base).await.with_context(|| name.to_owned())?;
         life.set_ready("service", true);
         let outcome = life.run_until_signal().await;

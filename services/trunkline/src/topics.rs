@@ -104,7 +104,23 @@ async fn create(settings: &Settings) -> anyhow::Result<()> {
     let log = stream::open(&settings.stream, &settings.data_dir).context("the event log")?;
     log.ensure_topics(schemas::all_topics()).await?;
     say(&format!("{} topics are there\n", schemas::all_topics().len()))?;
+    say(&weak(&*log).await)?;
     Ok(())
+}
+
+/// What is weaker than it should be, with the command that mends it.
+pub async fn weak(log: &dyn stream::EventLog) -> String {
+    match log.weaknesses(schemas::all_topics()).await {
+        Ok(weak) if weak.is_empty() => String::new(),
+        Ok(weak) => {
+            let mut text = format!("{} settings are weaker than they should be; nothing was changed:\n", weak.len());
+            for stream::Weakness { topic, what, found, wanted, mend } in weak {
+                let _ = writeln!(text, "  {topic}: {what} is {found}, wanted is {wanted}\n    {mend}");
+            }
+            text
+        }
+        Err(error) => format!("their settings could not be looked at: {error}\n"),
+    }
 }
 
 /// What an administrator runs where we may not create topics ourselves; the same settings as ours.
