@@ -1,6 +1,7 @@
 //! Helpers of the tests: topics, records, clocks, and waiting for a condition with a deadline.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod cluster;
 pub mod kafka;
 
 use std::{
