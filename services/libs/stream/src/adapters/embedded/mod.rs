@@ -68,6 +68,8 @@ pub struct EmbeddedStats {
     pub segments: u64,
     pub total_bytes: u64,
     pub dropped_segments: u64,
+    /// Records that retention took, over the life of the log.
+    pub dropped_records: u64,
     /// Records that readers wanted and that retention or damage had taken.
     pub skipped: u64,
     /// Ranges of bytes that could not be read.
@@ -205,6 +207,7 @@ impl EmbeddedLog {
 
     pub fn stats(&self) -> EmbeddedStats {
         let counters = &self.shared.counters;
+        let dropped_records = self.dropped().iter().map(|d| d.records.cast_unsigned()).sum();
         let (segments, total_bytes, (backlog_records, backlog_bytes)) = {
             let state = self.shared.state.read();
             let backlog = match self.writing.as_ref().map(|w| &w.keep) {
@@ -225,6 +228,7 @@ impl EmbeddedLog {
             segments,
             total_bytes,
             dropped_segments: counters.dropped_segments.load(Ordering::Relaxed),
+            dropped_records,
             skipped: counters.skipped.load(Ordering::Relaxed),
             damaged_ranges: self.shared.damage().len() as u64,
         }
@@ -283,7 +287,17 @@ impl EventLog for EmbeddedLog {
             let state = self.shared.state.read();
             return topics.iter().try_for_each(|t| state.require_topic(t.name).map(drop));
         }
-        self.queue()?.ask(Work::Topics(topics.to_vec())).await
+        let queue = self.queue()?;
+        // A disk in trouble must not keep readers from topics that are there.
+        let known = |t: &&'static TopicSpec| {
+            let state = self.shared.state.read();
+            let parts = state.topic_id(t.name).and_then(|id| state.topics.get(usize::from(id))).map(|t| t.parts.len());
+            parts == usize::try_from(t.partitions).ok()
+        };
+        if topics.iter().all(known) && !self.shared.state.read().closed {
+            return Ok(());
+        }
+        queue.ask(Work::Topics(topics.to_vec())).await
     }
 
     async fn append_shared(&self, batch: Arc<Vec<Outgoing>>) -> Result<(), LogError> {

@@ -9,6 +9,7 @@ use super::{
     recover::{self, FIRST_FRAME, segment_path},
     saved,
     scan::{Scan, Step},
+    shared::Damage,
     writer::{Additions, Touch, Writer},
 };
 use crate::LogError;
@@ -16,6 +17,10 @@ use crate::LogError;
 impl Writer {
     /// Drops what may go, never the last segment.
     pub fn retain(&mut self) {
+        // What is carried forward needs a segment that takes it: the next commit begins one and comes here again.
+        if self.active.abandoned {
+            return;
+        }
         match self.config.keep.clone() {
             Keep::Age { age, bytes } => self.drop_old(i64::try_from(age.as_micros()).unwrap_or(i64::MAX), bytes),
             Keep::Uncommitted { group, .. } => {
@@ -26,6 +31,9 @@ impl Writer {
     }
 
     fn drop_old(&mut self, age_us: i64, bytes: u64) {
+        if self.shared.counters.bytes.load(Ordering::Relaxed) < self.carry_again_at {
+            return;
+        }
         let last_candidate = self.active.id;
         loop {
             let oldest = {
@@ -38,16 +46,26 @@ impl Writer {
                 })
             };
             let Some((id, file, len)) = oldest else { return };
-            if let Err(error) = self.drop_segment(id, &file, len) {
-                tracing::warn!(segment = id, %error, "could not drop an old segment of the event log; trying again later");
-                return;
+            match self.drop_segment(id, &file, len) {
+                // Mostly state that lives: going on would write it anew again and again. First as much else has to come.
+                Ok(carried) if carried > len / 2 => {
+                    self.carry_again_at = self.shared.counters.bytes.load(Ordering::Relaxed) + carried;
+                    return;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(segment = id, %error, "could not drop an old segment of the event log; trying again later");
+                    return;
+                }
             }
         }
     }
 
-    fn drop_segment(&mut self, id: u64, file: &File, len: u64) -> Result<(), LogError> {
-        self.carry_forward(id, file, len)?;
-        self.remove_segment(id)
+    /// Answers how many bytes of it were written again.
+    fn drop_segment(&mut self, id: u64, file: &File, len: u64) -> Result<u64, LogError> {
+        let carried = self.carry_forward(id, file, len)?;
+        self.remove_segment(id)?;
+        Ok(carried)
     }
 
     pub(super) fn remove_segment(&mut self, id: u64) -> Result<(), LogError> {
@@ -78,7 +96,7 @@ impl Writer {
 
     /// State topics keep the newest value of each key: what stands in the segment to be dropped is appended again, with a new offset.
     /// A newest tombstone is simply dropped: everything that it deletes is older and already gone.
-    fn carry_forward(&mut self, id: u64, file: &File, len: u64) -> Result<(), LogError> {
+    fn carry_forward(&mut self, id: u64, file: &File, len: u64) -> Result<u64, LogError> {
         let has_state = {
             let state = self.shared.state.read();
             state.segments.get(&id).is_some_and(|s| {
@@ -86,8 +104,10 @@ impl Writer {
             })
         };
         if !has_state {
-            return Ok(());
+            return Ok(0);
         }
+        // For its segment it is as young as any other record there: else state alone would be written anew in every round.
+        let now_us = super::wall_us();
         self.buffer.clear();
         let mut additions = Additions::default();
         let mut ended = Vec::new();
@@ -95,8 +115,17 @@ impl Writer {
         loop {
             let body = match scan.step().map_err(|e| LogError::io("cannot read a segment before dropping it", &e))? {
                 Step::Frame { body, .. } if body[0] == KIND_RECORD => body,
-                Step::Frame { .. } | Step::Damage { .. } => continue,
-                Step::Tail { .. } | Step::End => break,
+                Step::Frame { .. } => continue,
+                // Nobody can read it later: what lived there is lost, and that is said.
+                Step::Damage { from, to } => {
+                    self.shared.report(Damage { segment: id, from, to });
+                    continue;
+                }
+                Step::Tail { from } => {
+                    self.shared.report(Damage { segment: id, from, to: len });
+                    break;
+                }
+                Step::End => break,
             };
             let Some(head) = frame::record_head(body) else { continue };
             let part = (head.topic, head.partition);
@@ -118,15 +147,16 @@ impl Writer {
                 out.extend_from_slice(body);
                 frame::set_record_offset(&mut out[start..], offset);
             });
-            additions.records.push(Touch { part, offset, pos, timestamp_us: head.timestamp_us });
+            additions.records.push(Touch { part, offset, pos, timestamp_us: now_us });
             additions.keys.push((part, record.key.as_ref().into(), offset));
         }
-        if !self.buffer.is_empty() {
+        let carried = self.buffer.len() as u64;
+        if carried > 0 {
             self.write_out(additions)?;
         }
         for (part, key) in ended {
             self.latest.entry(part).or_default().remove(key.as_ref());
         }
-        Ok(())
+        Ok(carried)
     }
 }

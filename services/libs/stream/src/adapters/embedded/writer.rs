@@ -43,6 +43,8 @@ pub struct Writer {
     /// Topics and next offsets as they will be when the commit in the making succeeds.
     pub(super) plan: Plan,
     pub(super) buffer: Vec<u8>,
+    /// Retention waits until this many bytes have been written (see `drop_old`).
+    pub(super) carry_again_at: u64,
 }
 
 pub(super) struct Active {
@@ -50,7 +52,7 @@ pub(super) struct Active {
     file: Arc<File>,
     pub(super) len: u64,
     /// Nothing may be written behind `len` any more.
-    abandoned: bool,
+    pub(super) abandoned: bool,
 }
 
 #[derive(Default)]
@@ -115,7 +117,7 @@ impl Writer {
             None => make_segment(&shared, &*config.files, syncer.as_deref(), 0, 0)?,
         };
         let (plan, buffer) = (Plan::default(), Vec::new());
-        let mut writer = Self { shared, queue, syncer, config, latest, active, plan, buffer };
+        let mut writer = Self { shared, queue, syncer, config, latest, active, plan, buffer, carry_again_at: 0 };
         writer.reset_plan();
         Ok(writer)
     }
