@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """Prints a topic's events, one JSON object per line: subscribe.py http://127.0.0.1:8080 sip.transactions [CALL] [--once]
-
-From Kafka instead, with confluent-kafka[avro]: subscribe.py http://127.0.0.1:8080 sip.transactions --kafka BROKER:9092
+From Kafka instead, with confluent-kafka[avro]: subscribe.py http://127.0.0.1:8080 sip.transactions [CALL] --kafka=BROKER:9092
 """
 import json, sys, time, urllib.parse, urllib.request
 
 
-def json_lines(api, topic, call, once):
+def json_lines(api, topic, call, once, _):
     at = "beginning"  # keep it with your own work: whoever goes on from here misses nothing and sees nothing twice
     while True:
         query = {"from": at, **({"call": call} if call else {})}
@@ -14,27 +13,28 @@ def json_lines(api, topic, call, once):
             *records, last = [json.loads(line) for line in answer]
         yield from records
         at = last["next"]
-        if last["caught_up"]:
-            if once:
-                return
-            time.sleep(0.5)
+        if last["caught_up"] and once:
+            return
+        time.sleep(0.5 if last["caught_up"] else 0)
 
 
-def kafka(api, topic, bootstrap):
-    from confluent_kafka import DeserializingConsumer
+def kafka(api, topic, call, once, bootstrap):
+    from confluent_kafka import Consumer, KafkaError, KafkaException
     from confluent_kafka.schema_registry import SchemaRegistryClient
     from confluent_kafka.schema_registry.avro import AvroDeserializer
-    avro = AvroDeserializer(SchemaRegistryClient({"url": api + "/registry"}))
-    consumer = DeserializingConsumer({"bootstrap.servers": bootstrap, "group.id": "subscribe.py",
-                                      "auto.offset.reset": "earliest", "value.deserializer": avro})
-    consumer.subscribe([topic])
-    while True:
-        if (record := consumer.poll(1.0)) is not None:
-            yield {"topic": topic, "partition": record.partition(), "offset": record.offset(), "event": record.value()}
+    avro, ended = AvroDeserializer(SchemaRegistryClient({"url": api + "/registry"})), set()
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"subscribe-{time.time_ns()}",
+                         "auto.offset.reset": "earliest", "enable.partition.eof": True, "enable.auto.commit": False})
+    consumer.subscribe([topic])  # with a group of your own and commits, the broker keeps your place
+    while not (once and ended and ended >= {part.partition for part in consumer.assignment()}):
+        if (record := consumer.poll(1.0)) is None: continue
+        if record.error() and record.error().code() != KafkaError._PARTITION_EOF: raise KafkaException(record.error())
+        if record.error(): ended.add(record.partition())
+        elif not call or record.key() == call.encode():
+            yield {"partition": record.partition(), "offset": record.offset(), "event": avro(record.value(), None)}
 
 
-flags = [word for word in sys.argv[1:] if word.startswith("--")]
-words = [word for word in sys.argv[1:] if not word.startswith("--")] + [None]
-from_kafka = "--kafka" in flags
-for record in kafka(*words[:3]) if from_kafka else json_lines(*words[:3], "--once" in flags):
+flags = dict((word + "=").split("=")[:2] for word in sys.argv[1:] if word.startswith("--"))
+api, topic, call, *_ = [word for word in sys.argv[1:] if not word.startswith("--")] + [None]
+for record in (kafka if "--kafka" in flags else json_lines)(api, topic, call, "--once" in flags, flags.get("--kafka")):
     print(json.dumps(record, ensure_ascii=False, default=str), flush=True)

@@ -1,7 +1,9 @@
-"""Small clients of the local servers: is it ready, and does it do what Trunkline needs of it. Used by `up` and `proof`.
+"""Small clients of the local servers: is it ready, and does it do what Trunkline needs of it. Used by `up`, `proof` and `platform`.
 
     clients.py kafka-ready BOOTSTRAP | kafka-proof BOOTSTRAP
+    clients.py kafka-wipe BOOTSTRAP PREFIX
     clients.py clickhouse-ready URL PASSWORD_FILE | clickhouse-proof URL PASSWORD_FILE
+    clients.py clickhouse-ask URL PASSWORD_FILE DATABASE SQL
 
 A proof prints one line and ends with 0, or says what was not as expected and ends with 1.
 """
@@ -70,6 +72,22 @@ def kafka_proof(bootstrap):
     print("topic with 12 partitions made, 1000 records produced and consumed, topic deleted")
 
 
+def kafka_wipe(bootstrap, prefix):
+    """Deletes the topics of one platform and its consumer groups: all of ours that begin with the prefix."""
+    from confluent_kafka.admin import AdminClient
+
+    names = [folder.name for folder in (Path(__file__).parents[2] / "schemas").iterdir() if (folder / "topic.toml").exists()]
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    there = admin.list_topics(timeout=10).topics
+    topics = [prefix + name for name in names if prefix + name in there]
+    for deleted in (admin.delete_topics(topics) if topics else {}).values():
+        deleted.result(20)
+    groups = [group.group_id for group in admin.list_consumer_groups().result(20).valid]
+    ours = [group for group in groups if group.startswith(prefix + "trunkline-")]
+    for deleted in (admin.delete_consumer_groups(ours) if ours else {}).values():
+        deleted.result(20)
+
+
 class ClickHouse:
     def __init__(self, url, password_file):
         self.address = urlsplit(url).netloc
@@ -95,6 +113,14 @@ class ClickHouse:
 
 def clickhouse_ready(url, password_file):
     ClickHouse(url, password_file).ask("CREATE DATABASE IF NOT EXISTS trunkline")
+
+
+def clickhouse_ask(url, password_file, database, sql):
+    status, text = ClickHouse(url, password_file).request(sql, database=database)
+    if status != 200:
+        sys.exit(text.strip())
+    if text.strip():
+        print(text.strip())
 
 
 def clickhouse_proof(url, password_file):
@@ -174,6 +200,8 @@ def prove_refusals(server, database):
 COMMANDS = {
     "kafka-ready": kafka_ready,
     "kafka-proof": kafka_proof,
+    "kafka-wipe": kafka_wipe,
+    "clickhouse-ask": clickhouse_ask,
     "clickhouse-ready": clickhouse_ready,
     "clickhouse-proof": clickhouse_proof,
 }

@@ -3,6 +3,7 @@
 mod architecture;
 mod benchmarks;
 mod demo;
+mod platform;
 mod refusals;
 mod standalone;
 mod stream_faults;

@@ -1,4 +1,5 @@
-//! A stranger subscribes: the example script, in Python's standard library alone, reads the calls of a running demo.
+//! A stranger subscribes: the example script, in Python's standard library alone, reads the calls of a running demo; on Kafka it
+//! is a stock client with the registry that the api serves.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Write};
@@ -27,6 +28,48 @@ fn subscribe(api: &str, topic: &str, call: Option<&str>) -> Vec<Value> {
     assert!(out.status.success(), "{topic}: {}", String::from_utf8_lossy(&out.stderr));
     let text = String::from_utf8(out.stdout).expect("UTF-8");
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+/// Every topic of a platform on Kafka, by a stock client and as JSON lines; `calls` is how many there must be.
+pub fn reads_every_topic(api: &str, prefix: &str, calls: usize) {
+    let broker = std::env::var("TRUNKLINE_TEST_KAFKA").expect("the caller looked");
+    let python = tests::root().join("target/local/python/bin/python");
+    let script = tests::root().join("infra/examples/subscribe.py");
+    let folders =
+        std::fs::read_dir(tests::root().join("schemas")).expect("schemas").map(|entry| entry.expect("an entry").path());
+    let topics: Vec<String> = folders
+        .filter(|path| path.join("topic.toml").exists())
+        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    assert!(topics.len() >= 10, "{topics:?}");
+    let read = |topic: &String| {
+        let mut command = Command::new(&python);
+        command.arg(&script).args([api, &format!("{prefix}{topic}"), "--once"]).arg(format!("--kafka={broker}"));
+        let out = command.output().expect("python starts");
+        assert!(out.status.success(), "{topic}: {}", String::from_utf8_lossy(&out.stderr));
+        let text = String::from_utf8(out.stdout).expect("UTF-8");
+        let by_client: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{topic}: {e}: {line}")))
+            .collect();
+        (by_client, subscribe(api, topic, None))
+    };
+    let found: BTreeMap<&String, (Vec<Value>, Vec<Value>)> = std::thread::scope(|scope| {
+        let readers: Vec<_> = topics.iter().map(|topic| (topic, scope.spawn(move || read(topic)))).collect();
+        readers.into_iter().map(|(topic, reader)| (topic, reader.join().expect("read"))).collect()
+    });
+    for topic in ["sip.transactions", "cdr.calls"] {
+        let (by_client, by_lines) = &found[&topic.to_owned()];
+        for records in [by_client, by_lines] {
+            let ids: std::collections::BTreeSet<&str> =
+                records.iter().filter_map(|record| record["event"]["call_root_id"].as_str()).collect();
+            assert!(ids.len() >= calls, "{topic}: {} of {calls} calls in {} records", ids.len(), records.len());
+        }
+    }
+    for topic in ["channel.events", "ivr.decisions", "node.health", "cdr.legs"] {
+        let (by_client, by_lines) = &found[&topic.to_owned()];
+        assert!(!by_client.is_empty() && !by_lines.is_empty(), "{topic} holds nothing");
+    }
 }
 
 fn types(records: &[Value]) -> BTreeMap<&str, Vec<&str>> {

@@ -12,7 +12,7 @@ kafka_missing() {
         plan_jars=true
         have mvn || need_program maven
     fi
-    need_python "${kafka_python[@]}"
+    need_python "${kafka_python[@]}" "${subscriber_python[@]}"
 }
 
 java_new_enough() {

@@ -97,4 +97,7 @@ postgres_healthy() {
 # Fast: open sessions are ended, the data is written.
 postgres_stop_signal() { printf 'INT'; }
 
-postgres_env() { say "# postgres: no setting takes it yet; it answers at $(postgres_url)"; }
+postgres_env() {
+    say "export TRUNKLINE__CDR__STORE='postgres'"
+    say "export TRUNKLINE__CDR__POSTGRES__URL='$(postgres_url)'"
+}
