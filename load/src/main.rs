@@ -6,6 +6,7 @@
 mod avro;
 mod clock;
 mod faults;
+mod leftovers;
 mod place;
 mod stream;
 

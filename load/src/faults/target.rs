@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use stream::{EmbeddedConfig, EmbeddedLog, EventLog, KafkaConfig, KafkaLog};
 
 use super::broker::Broker;
+use crate::leftovers::Leftovers;
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub struct Target {
 
 enum Server {
     None,
+    /// Somebody's: what the lab made there goes in the end.
+    Theirs(#[expect(dead_code, reason = "for its drop")] Leftovers),
     Mock(MockCluster<'static, DefaultProducerContext>),
     Own(Broker),
 }
@@ -91,7 +94,10 @@ impl Target {
         let prefix = format!("lab-{}-{}.", std::process::id(), crate::clock::wall_us());
         let (bootstrap, server) = match wish {
             Wish::Embedded => return Ok(Self { way: Way::Embedded, server: Server::None }),
-            Wish::At(address) => (address.clone(), Server::None),
+            Wish::At(address) => {
+                let ours = Leftovers { bootstrap: address.clone(), prefixes: vec![prefix.clone()] };
+                (address.clone(), Server::Theirs(ours))
+            }
             Wish::Broker => {
                 let broker = Broker::start(dir.join("broker")).context("a broker of the lab's own")?;
                 (broker.bootstrap(), Server::Own(broker))
@@ -117,7 +123,7 @@ impl Target {
         match &mut self.server {
             Server::Own(broker) => broker.kill(),
             Server::Mock(mock) => Ok((1..=MOCK_BROKERS).try_for_each(|id| mock.broker_down(id))?),
-            Server::None => bail!("this broker is not the lab's to stop: --target broker or mock"),
+            Server::None | Server::Theirs(_) => bail!("this broker is not the lab's to stop: --target broker or mock"),
         }
     }
 
@@ -126,7 +132,7 @@ impl Target {
         match &mut self.server {
             Server::Own(broker) => broker.start_again(),
             Server::Mock(mock) => Ok((1..=MOCK_BROKERS).try_for_each(|id| mock.broker_up(id))?),
-            Server::None => Ok(()),
+            Server::None | Server::Theirs(_) => Ok(()),
         }
     }
 }

@@ -9,11 +9,6 @@ mod ours;
 
 use std::{path::Path, time::Duration};
 
-use rdkafka::{
-    ClientConfig,
-    admin::{AdminClient, AdminOptions},
-    client::DefaultClientContext,
-};
 use stream::{EventLog, KafkaConfig, KafkaLog};
 use tokio::runtime::Runtime;
 
@@ -21,6 +16,7 @@ use super::{
     Size, events,
     figures::{Figures, Gate, median},
 };
+use crate::leftovers::Leftovers;
 
 const MIN_RATIO: f64 = 0.6;
 /// Different events of a round; they are sent again and again, further apart than a compressed batch reaches.
@@ -44,7 +40,7 @@ pub fn run(runtime: &Runtime, dir: &Path, size: Size, bootstrap: &str, figures: 
     for config in [&our_side, &bare_side] {
         runtime.block_on(KafkaLog::new(config.clone())?.ensure_topics(&[events::topic(), stream_manifests()]))?;
     }
-    let topics = Topics {
+    let topics = Leftovers {
         bootstrap: bootstrap.to_owned(),
         prefixes: vec![our_side.topic_prefix.clone(), bare_side.topic_prefix.clone()],
     };
@@ -65,7 +61,7 @@ pub fn run(runtime: &Runtime, dir: &Path, size: Size, bootstrap: &str, figures: 
     }
     ours.close()?;
     drop(bare);
-    runtime.block_on(topics.delete());
+    drop(topics);
     figures.show("kafka_per_s", "published, spooled, sent, consumed", median(&our_rates), "events/s");
     figures.show("kafka_bare_per_s", "bare rdkafka producer and consumer", median(&bare_rates), "events/s");
     figures.check("kafka_ratio", "ratio to bare, median of the rounds", median(&ratios), "", Gate::AtLeast(MIN_RATIO));
@@ -74,30 +70,4 @@ pub fn run(runtime: &Runtime, dir: &Path, size: Size, bootstrap: &str, figures: 
 
 fn stream_manifests() -> &'static schemas::TopicSpec {
     schemas::by_name("stream.manifests").expect("a topic of ours")
-}
-
-/// The topics of this run, which nobody needs afterwards.
-struct Topics {
-    bootstrap: String,
-    prefixes: Vec<String>,
-}
-
-impl Topics {
-    async fn delete(&self) {
-        let admin: Result<AdminClient<DefaultClientContext>, _> =
-            ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create();
-        let names: Vec<String> = self
-            .prefixes
-            .iter()
-            .flat_map(|prefix| [events::topic(), stream_manifests()].map(|topic| format!("{prefix}{}", topic.name)))
-            .collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let deleted = match admin {
-            Ok(admin) => admin.delete_topics(&names, &AdminOptions::new()).await.map(drop),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = deleted {
-            eprintln!("the topics {names:?} stay on the broker: {error}");
-        }
-    }
 }
