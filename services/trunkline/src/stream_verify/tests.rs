@@ -25,7 +25,10 @@ async fn log(dir: &tempfile::TempDir) -> Arc<EmbeddedLog> {
 }
 
 fn publisher(log: &Arc<EmbeddedLog>, epoch: i64) -> Publisher {
-    let config = PublisherConfig::new("edge/test", epoch, Arc::new(kit::clock::SystemClock));
+    let config = PublisherConfig {
+        manifests: true,
+        ..PublisherConfig::new("edge/test", epoch, Arc::new(kit::clock::SystemClock))
+    };
     Publisher::start(log.clone(), config).expect("a publisher")
 }
 
@@ -139,7 +142,10 @@ async fn on_kafka_the_same_is_found() {
     let log = stream::open(&config, std::path::Path::new("/nowhere")).expect("a client");
     let few = vec![NodeHealth::TOPIC, StreamManifest::TOPIC];
     log.ensure_topics(&few).await.expect("topics");
-    let settings = PublisherConfig::new("edge/test", 1_795_226_400_000_000, Arc::new(kit::clock::SystemClock));
+    let settings = PublisherConfig {
+        manifests: true,
+        ..PublisherConfig::new("edge/test", 1_795_226_400_000_000, Arc::new(kit::clock::SystemClock))
+    };
     let publisher = Publisher::start(log.clone(), settings).expect("a publisher");
     publish(&publisher, 300).await;
     publisher.close(Duration::from_secs(30)).await;
