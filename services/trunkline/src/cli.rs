@@ -63,12 +63,67 @@ pub enum Command {
     /// The topics: what they are, what stands in them, how they are made
     #[command(after_help = "Example: trunkline topics tail sip.transactions --follow")]
     Topics(TopicsArgs),
+    /// What consumers could not handle, and putting it back after a fix
+    #[command(after_help = "Example: trunkline dead-letters list --topic sip.transactions")]
+    DeadLetters(DeadLettersArgs),
     /// Whether every published event is in the topics
     #[command(after_help = "Example: trunkline stream verify --topic sip.transactions")]
     Stream(StreamArgs),
     /// The schemas of this build, for registries of others
     #[command(after_help = "Example: trunkline schemas register --registry https://registry.example:8081 --context .trunkline")]
     Schemas(SchemasArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DeadLettersArgs {
+    #[command(subcommand)]
+    pub command: DeadLettersCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum DeadLettersCommand {
+    /// The dead letters, a line each, and whether they were put back
+    #[command(after_help = "Example: trunkline dead-letters list --topic sip.transactions --class avro --json")]
+    List(DeadLettersListArgs),
+    /// Put dead letters back into the partitions that they came from; those that were put back before are left out
+    #[command(after_help = "Example: trunkline dead-letters redrive --topic sip.transactions --dry-run")]
+    Redrive(DeadLettersRedriveArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DeadLettersListArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Only from this topic
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// Only of this error class
+    #[arg(long, value_name = "CLASS")]
+    pub class: Option<String>,
+    /// One JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DeadLettersRedriveArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Only from this topic
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+    /// Only of this error class
+    #[arg(long, value_name = "CLASS")]
+    pub class: Option<String>,
+    /// Offsets of dead.letters to begin at: partition:offset pairs as in 0:12,2:7
+    #[arg(long, value_name = "FROM")]
+    pub from: Option<String>,
+    /// Say what would be put back, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -2,6 +2,7 @@
 
 mod check;
 mod cli;
+mod dead_letters;
 mod demo;
 mod ladder;
 mod migrate;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Call(args) => story::run(&args),
+        Command::DeadLetters(args) => dead_letters::run(&args.command),
         Command::Topics(args) => topics::run(&args.command),
         Command::Stream(args) => stream_verify::run(&args.command),
         Command::Schemas(args) => schemas_register::run(&args.command),

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use kit::Lifecycle;
 
 use crate::cli::ConfigArgs;
+use crate::dead_letters;
 use crate::platform::{self, Base, Platform};
 use crate::runtimes::Runtimes;
 use crate::settings::Settings;
@@ -29,7 +30,8 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let base = Arc::new(Base::new(settings, host, log, None));
         life.set_ready("platform", false);
         let (platform, _cdr) = Platform::start(Arc::clone(&base), &downstream).await?;
-        kit::admin::serve(&base.settings.admin, "admin", &life, &base.host.metrics, platform.edge.routes())?;
+        let routes = platform.edge.routes().merge(dead_letters::routes(&base.settings, Arc::clone(&base.log)));
+        kit::admin::serve(&base.settings.admin, "admin", &life, &base.host.metrics, routes)?;
         life.set_ready("platform", true);
         tracing::info!(page = %format!("http://{}/", platform.api.addr), "all services run");
         let outcome = life.run_until_signal().await;
