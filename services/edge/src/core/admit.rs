@@ -7,8 +7,8 @@ use bytes::Bytes;
 use domain::CallId;
 use domain::identity::HEADER;
 use schemas::SipDecision;
-use sip::transaction::{InviteServer, InviteServerInput};
-use sip::{Message, Name, NameAddr, Uri, host_ip};
+use sip::transaction::{InviteServer, ServerInput};
+use sip::{Message, Name, NameAddr, Uri, Verdict, host_ip};
 
 use super::challenge::Continuation;
 use super::control::{Number, Subject};
@@ -37,7 +37,7 @@ impl Refusal {
 const REMEMBERED_PER_OPEN: usize = 4;
 
 impl Proxy {
-    pub(super) fn initial_invite(&mut self, cx: &Cx, m: &Message<'_>, key: u128) {
+    pub(super) fn initial_invite(&mut self, cx: &Cx, m: &Message<'_>, key: u128, judged: Verdict) {
         self.counters.invites += 1;
         let merged = self.seed.key(&[b"merged", m.call_id(), m.from_tag(), &m.cseq().to_be_bytes()]);
         if self.merged.contains_key(&merged) {
@@ -56,7 +56,7 @@ impl Proxy {
             config_digest: Some(self.topology.digest.clone()),
             ..SipDecision::default()
         };
-        let verdict = self.admit(cx, m, &mut invite, &mut decision);
+        let verdict = self.admit(cx, m, judged, &mut invite, &mut decision);
         let slot = self.invites.reserve();
         self.servers.insert(key, ServerRef::Invite(slot));
         self.merged.insert(merged, slot);
@@ -128,12 +128,12 @@ impl Proxy {
         &mut self,
         cx: &Cx,
         m: &Message<'_>,
+        judged: Verdict,
         invite: &mut Invite,
         decision: &mut SipDecision,
     ) -> Result<(), Refusal> {
         self.identify(cx, m, invite);
-        let uri = Uri::parse(m.uri()).map_err(|_| Refusal::new(400, "request_uri"))?;
-        check_message(m, &uri)?;
+        check_message(m, judged)?;
         if branch::is_loop(m, |host| self.is_own_host(host)) {
             return Err(Refusal::new(482, "loop"));
         }
@@ -285,7 +285,7 @@ impl Proxy {
         invite.finished = Some(refusal.status);
         invite.times.finished = Some(invite.since(cx.now));
         self.setting_up -= 1;
-        invite.server.handle(cx.now.mono_us, InviteServerInput::Respond(refusal.status));
+        invite.server.handle(cx.now.mono_us, ServerInput::Respond(refusal.status));
         let told = match cx.peer {
             Peer::Trunk(t) => self.trunks[t].refused.take(cx.now.mono_us, self.config.limits.refused_events),
             Peer::Node(_) => true,
@@ -309,21 +309,15 @@ impl Proxy {
     }
 }
 
-/// What no proxy may forward, whoever sent it.
-fn check_message(m: &Message<'_>, uri: &Uri<'_>) -> Result<(), Refusal> {
+/// What no proxy may forward, whoever sent it, and what this one has no listener or number for.
+fn check_message(m: &Message<'_>, judged: Verdict) -> Result<(), Refusal> {
+    if let Verdict::Answer { status, why } = judged {
+        let unsupported = (status == 420).then(|| sip::unsupported(m));
+        return Err(Refusal { status, reason: why, unsupported });
+    }
+    let uri = Uri::parse(m.uri()).map_err(|_| Refusal::new(400, "request_uri"))?;
     if !(uri.is_sip() || uri.is_tel()) {
         return Err(Refusal::new(416, "scheme"));
-    }
-    if !uri.headers.is_empty() {
-        return Err(Refusal::new(400, "request_uri"));
-    }
-    if m.max_forwards() == Some(0) {
-        return Err(Refusal::new(483, "max_forwards"));
-    }
-    let required: Vec<String> = m.values(Name::ProxyRequire).map(facts::text).collect();
-    if !required.is_empty() {
-        let unsupported = Some(required.join(", "));
-        return Err(Refusal { status: 420, reason: "unsupported", unsupported });
     }
     if uri.user.is_none_or(<[u8]>::is_empty) {
         return Err(Refusal::new(404, "no_number"));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use domain::Now;
 use sip::edit::{ack_non_2xx, forward_response, reason_phrase};
-use sip::transaction::{Action, InviteClientInput, InviteServerInput, InviteServerState};
+use sip::transaction::{Action, ClientInput, ServerInput};
 use sip::{Index, Message};
 
 use super::cancel::Why;
@@ -26,7 +26,14 @@ impl Proxy {
         let branch = &mut invite.branches[at];
         branch.facts.first_response.get_or_insert(since);
         branch.first_by = u64::MAX;
-        branch.client.handle(cx.now.mono_us, InviteClientInput::Response(status));
+        branch.client.handle(cx.now.mono_us, ClientInput::Response(status));
+        let mut wants_ack = false;
+        while let Some(action) = branch.client.poll() {
+            wants_ack |= action == Action::Ack;
+        }
+        if wants_ack {
+            self.acknowledge(&invite.branches[at], m);
+        }
         match status {
             100..=199 => self.provisional(cx, invite, at, m),
             200..=299 => self.success(cx, invite, at, m),
@@ -126,19 +133,6 @@ impl Proxy {
     fn failure(&mut self, cx: &Cx, slot: Slot, invite: &mut Invite, at: usize, m: &Message<'_>) {
         let since = invite.since(cx.now);
         let branch = &mut invite.branches[at];
-        while branch.client.poll() == Some(Action::Ack) {
-            let sent = branch.sent.clone();
-            let (listener, to) = (branch.listener, branch.to);
-            let mut ack = Vec::with_capacity(400);
-            let mut index = self.scratch.take().unwrap_or_default();
-            if let Ok(sent) = index.parse(&sent) {
-                ack_non_2xx(&sent, m, &mut ack);
-                self.counters.packets_out += 1;
-                self.out.push_back(super::Action::Send { listener, to, bytes: ack.into() });
-            }
-            self.scratch = Some(index);
-        }
-        let branch = &mut invite.branches[at];
         let counts = branch.end.is_none() || (branch.abandoned && branch.response.is_none());
         if branch.answered || !counts {
             return;
@@ -153,6 +147,17 @@ impl Proxy {
         }
         self.end_branch(invite, at, end);
         self.settle(cx.now, slot, invite);
+    }
+
+    /// A failure is acknowledged hop by hop, each copy of it.
+    fn acknowledge(&mut self, branch: &Branch, response: &Message<'_>) {
+        let mut ack = Vec::with_capacity(400);
+        let mut index = self.scratch.take().unwrap_or_default();
+        if let Ok(sent) = index.parse(&branch.sent) {
+            ack_non_2xx(&sent, response, &mut ack);
+            self.send(branch.listener, branch.to, ack.into());
+        }
+        self.scratch = Some(index);
     }
 
     /// Notes that a branch is over and gives back what it held.
@@ -257,10 +262,14 @@ impl Proxy {
 
     /// Sends a response upstream through the server transaction.
     pub(super) fn respond(&mut self, now: Now, invite: &mut Invite, status: u16, bytes: Bytes) {
-        if invite.server.state() == InviteServerState::Ended {
+        invite.server.handle(now.mono_us, ServerInput::Respond(status));
+        let mut may_go = false;
+        while let Some(action) = invite.server.poll() {
+            may_go |= action == Action::Send;
+        }
+        if !may_go {
             return;
         }
-        invite.server.handle(now.mono_us, InviteServerInput::Respond(status));
         invite.last = bytes.clone();
         let (listener, to) = (invite.listener, invite.source);
         self.send(listener, to, bytes);
@@ -284,7 +293,7 @@ impl Proxy {
     }
 
     pub(super) fn tick_invite(&mut self, now: Now, slot: Slot, invite: &mut Invite) {
-        invite.server.handle(now.mono_us, InviteServerInput::Tick);
+        invite.server.handle(now.mono_us, ServerInput::Tick);
         self.run_invite_server(invite);
         for at in 0..invite.branches.len() {
             self.tick_client(now, slot, invite, at);
@@ -306,7 +315,7 @@ impl Proxy {
         if branch.dead {
             return;
         }
-        branch.client.handle(now.mono_us, InviteClientInput::Tick);
+        branch.client.handle(now.mono_us, ClientInput::Tick);
         while let Some(action) = invite.branches[at].client.poll() {
             let branch = &mut invite.branches[at];
             match action {
@@ -345,7 +354,7 @@ impl Proxy {
         if invite.finished.is_none() && invite.kind == Kind::Initial && more {
             let branch = &mut invite.branches[at];
             branch.abandoned = true;
-            branch.client.handle(now.mono_us, InviteClientInput::Silence);
+            branch.client.handle(now.mono_us, ClientInput::Silence);
             self.end_branch(invite, at, End::NoFirstResponse);
             self.settle(now, slot, invite);
         }
@@ -360,7 +369,7 @@ impl Proxy {
             }
             branch.abandoned = true;
             branch.facts.finished = Some(now.mono_us.saturating_sub(invite.received.mono_us));
-            branch.client.handle(now.mono_us, InviteClientInput::Silence);
+            branch.client.handle(now.mono_us, ClientInput::Silence);
             self.end_branch(invite, at, end);
             // In case it only seemed to be gone: a phone must not go on ringing there.
             self.cancel_branch(now, invite, at);

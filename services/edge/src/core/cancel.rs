@@ -2,7 +2,7 @@
 
 use domain::Now;
 use sip::edit::cancel;
-use sip::transaction::{Action, InviteClientState, NonInviteClient, NonInviteClientInput};
+use sip::transaction::{Action, ClientInput, InviteClientState, NonInviteClient};
 use sip::{Message, Method};
 
 use super::invite::{Cancel, End, Invite};
@@ -76,7 +76,7 @@ impl Proxy {
     /// The next hop answered our CANCEL. The INVITE's own final response is still to come.
     pub(super) fn cancel_answered(&mut self, now: Now, invite: &mut Invite, at: usize, status: u16) {
         if let Cancel::Sent { client, .. } = &mut invite.branches[at].cancel {
-            client.handle(now.mono_us, NonInviteClientInput::Response(status));
+            client.handle(now.mono_us, ClientInput::Response(status));
             while client.poll().is_some() {}
         }
     }
@@ -97,7 +97,7 @@ impl Proxy {
         let branch = &mut invite.branches[at];
         let (listener, to) = (branch.listener, branch.to);
         let Cancel::Sent { client, bytes, gives_up } = &mut branch.cancel else { return };
-        client.handle(now.mono_us, NonInviteClientInput::Tick);
+        client.handle(now.mono_us, ClientInput::Tick);
         let mut resend = None;
         while let Some(action) = client.poll() {
             if action == Action::Resend {

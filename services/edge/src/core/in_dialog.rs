@@ -50,7 +50,7 @@ impl Proxy {
 
     /// An ACK: for a failure it ends the server transaction here, for a 2xx it goes through.
     pub(super) fn ack(&mut self, cx: &Cx, m: &Message<'_>) {
-        use sip::transaction::{InviteServerInput, InviteServerState};
+        use sip::transaction::{InviteServerState, ServerInput};
         let key = self.server_key(cx.peer, m, Method::Invite);
         if let Some(&ServerRef::Invite(slot)) = self.servers.get(&key)
             && let Some(mut invite) = self.invites.take(slot)
@@ -58,7 +58,7 @@ impl Proxy {
             let state = invite.server.state();
             if matches!(state, InviteServerState::Completed | InviteServerState::Confirmed) {
                 invite.times.ack.get_or_insert(cx.now.mono_us.saturating_sub(invite.received.mono_us));
-                invite.server.handle(cx.now.mono_us, InviteServerInput::Ack);
+                invite.server.handle(cx.now.mono_us, ServerInput::Ack);
             }
             self.put_invite(slot, invite);
             if state != InviteServerState::Accepted {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use domain::Now;
 use schemas::RejectionSample;
 use sip::edit::{Answer, answer, reason_phrase};
-use sip::transaction::{InviteServerInput, NonInviteServerInput};
-use sip::{Index, Message, Method, Name, Reject, Uri};
+use sip::transaction::ServerInput;
+use sip::{Judged, Message, Method, Name, Uri, Verdict, judge, unsupported};
 
 use super::facts::text;
 use super::rejections::Refused;
@@ -38,28 +38,33 @@ impl Proxy {
         };
         let cx = Cx { now, listener, from, peer };
         let mut index = self.index.take().unwrap_or_default();
-        match index.parse(bytes) {
-            Ok(message) => {
+        let judged = judge(&mut index, bytes);
+        match judged {
+            Judged { verdict: Verdict::KeepAlive, .. } => self.counters.keep_alives += 1,
+            Judged { message: Some(message), reject: None, verdict } => {
                 if let Peer::Node(n) = peer {
                     self.health[n].life(now.mono_us);
                 }
-                if message.is_request() { self.request(&cx, &message) } else { self.response(&cx, &message) }
+                match message.is_request() {
+                    true => self.request(&cx, &message, verdict),
+                    false => self.response(&cx, &message, verdict),
+                }
             }
-            Err(Reject::KeepAlive) => self.counters.keep_alives += 1,
-            Err(reject) => self.malformed(&cx, bytes, &mut index, reject),
+            _ => self.malformed(&cx, bytes, &judged),
         }
         self.index = Some(index);
     }
 
-    fn malformed(&mut self, cx: &Cx, bytes: &[u8], index: &mut Index, reject: Reject) {
+    /// What could not be read; the verdict already says whether an answer is safe.
+    fn malformed(&mut self, cx: &Cx, bytes: &[u8], judged: &Judged<'_>) {
         self.counters.malformed += 1;
-        let salvaged = index.salvage(bytes);
-        let method = salvaged.as_ref().map(|m| text(m.method_token()));
-        // An ACK is never answered, and a reflection must not be larger than its cause.
-        let status = reject.status().filter(|_| salvaged.is_some_and(|m| m.method() != Method::Ack));
-        if let (Some(status), Some(message)) = (status, salvaged) {
-            self.answer_statelessly(cx, &message, status, &[]);
+        let Some(reject) = judged.reject else { return };
+        let mut status = None;
+        if let (Verdict::Answer { status: code, .. }, Some(message)) = (judged.verdict, &judged.message) {
+            self.answer_statelessly(cx, message, code, &[]);
+            status = Some(code);
         }
+        let method = judged.message.map(|m| text(m.method_token()));
         let refused = Refused {
             from: cx.from,
             listener: cx.listener,
@@ -74,25 +79,34 @@ impl Proxy {
         });
     }
 
-    fn request(&mut self, cx: &Cx, m: &Message<'_>) {
-        match m.method() {
-            Method::Ack => return self.ack(cx, m),
-            Method::Cancel => return self.cancel(cx, m),
+    fn request(&mut self, cx: &Cx, m: &Message<'_>, verdict: Verdict) {
+        match (m.method(), verdict) {
+            (_, Verdict::Drop { why }) => return self.note_rejected(cx, m, why, None),
+            (Method::Ack, _) => return self.ack(cx, m),
+            // Two requests with this branch could not be told apart, so none of them may become a transaction.
+            (_, Verdict::Answer { status, why: why @ "bad_branch" }) => return self.reject(cx, m, status, why),
+            (Method::Cancel, Verdict::Answer { status, why }) => return self.reject(cx, m, status, why),
+            (Method::Cancel, _) => return self.cancel(cx, m),
             _ => {}
-        }
-        if m.branch() == b"z9hG4bK" {
-            // A cookie and nothing behind it: two requests of one sender could not be told apart.
-            return self.reject(cx, m, 400, "bad_branch");
         }
         let key = self.server_key(cx.peer, m, m.method());
         if let Some(&known) = self.servers.get(&key) {
             return self.repeated(cx, known);
         }
         if !m.to_tag().is_empty() {
-            return self.in_dialog(cx, m, key);
+            return match verdict {
+                Verdict::Answer { status, why } => self.reject(cx, m, status, why),
+                _ => self.in_dialog(cx, m, key),
+            };
         }
         match m.method() {
-            Method::Invite => self.initial_invite(cx, m, key),
+            // A refused call has a story too.
+            Method::Invite => self.initial_invite(cx, m, key, verdict),
+            _ if let Verdict::Answer { status, .. } = verdict => {
+                let unknown = unsupported(m);
+                let extra = [("Unsupported", unknown.as_bytes())];
+                self.answer_locally(cx, m, key, status, if status == 420 { &extra } else { &[] });
+            }
             Method::Options => self.options(cx, m, key),
             Method::Register
             | Method::Message
@@ -114,7 +128,7 @@ impl Proxy {
             ServerRef::Invite(slot) => {
                 let Some(mut invite) = self.invites.take(slot) else { return };
                 invite.retransmits_in += 1;
-                invite.server.handle(cx.now.mono_us, InviteServerInput::Retransmission);
+                invite.server.handle(cx.now.mono_us, ServerInput::Retransmission);
                 self.run_invite_server(&mut invite);
                 self.put_invite(slot, invite);
             }
@@ -122,7 +136,7 @@ impl Proxy {
                 let Some(mut relay) = self.relays.take(slot) else { return };
                 if let Some(server) = &mut relay.server {
                     server.retransmits += 1;
-                    server.machine.handle(cx.now.mono_us, NonInviteServerInput::Retransmission);
+                    server.machine.handle(cx.now.mono_us, ServerInput::Retransmission);
                 }
                 self.run_relay(&mut relay);
                 self.put_relay(slot, relay);
@@ -130,7 +144,10 @@ impl Proxy {
         }
     }
 
-    fn response(&mut self, cx: &Cx, m: &Message<'_>) {
+    fn response(&mut self, cx: &Cx, m: &Message<'_>, verdict: Verdict) {
+        if let Verdict::Drop { why } = verdict {
+            return self.stray(cx, m, why);
+        }
         let Some(key) = branch::parse(m.branch()) else {
             return self.stray(cx, m, "foreign_branch");
         };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use domain::Now;
-use sip::transaction::{Action, NonInviteClientInput, NonInviteClientState, NonInviteServerInput};
+use sip::transaction::{Action, ClientInput, NonInviteClientState, ServerInput};
 use sip::{Index, Message};
 
 use super::answers::upstream;
@@ -65,7 +65,14 @@ impl Proxy {
 
     fn respond_relay(&mut self, now: Now, relay: &mut Relay, status: u16, bytes: Bytes) {
         if let Some(server) = &mut relay.server {
-            server.machine.handle(now.mono_us, NonInviteServerInput::Respond(status));
+            server.machine.handle(now.mono_us, ServerInput::Respond(status));
+            let mut may_go = false;
+            while let Some(action) = server.machine.poll() {
+                may_go |= action == Action::Send;
+            }
+            if !may_go {
+                return;
+            }
             server.last = bytes.clone();
             let (listener, to) = (server.listener, server.source);
             self.send(listener, to, bytes);
@@ -77,7 +84,7 @@ impl Proxy {
         let since = relay.since(cx.now);
         let Some(client) = &mut relay.client else { return };
         client.first_response_us.get_or_insert(since);
-        client.machine.handle(cx.now.mono_us, NonInviteClientInput::Response(status));
+        client.machine.handle(cx.now.mono_us, ClientInput::Response(status));
         self.run_relay(relay);
         // A 100 is hop by hop; an answer that was given already is not given again.
         if status == 100 || relay.finished.is_some() {
@@ -92,10 +99,10 @@ impl Proxy {
 
     pub(super) fn tick_relay(&mut self, now: Now, relay: &mut Relay) {
         if let Some(server) = &mut relay.server {
-            server.machine.handle(now.mono_us, NonInviteServerInput::Tick);
+            server.machine.handle(now.mono_us, ServerInput::Tick);
         }
         if let Some(client) = &mut relay.client {
-            client.machine.handle(now.mono_us, NonInviteClientInput::Tick);
+            client.machine.handle(now.mono_us, ClientInput::Tick);
         }
         self.run_relay(relay);
         let gave_up = relay.client.as_ref().is_some_and(|c| c.machine.state() == NonInviteClientState::Ended);

@@ -1,6 +1,8 @@
 //! `name-addr` and `addr-spec`: From, To, Contact, Route and their kin.
 
-use crate::scan::{is_space, is_token, trim};
+use crate::class::{BARE, Cursor, DISPLAY, URI};
+use crate::scan::trim;
+use crate::span::Span;
 
 /// One address with its parts as slices. Quotes around the display name are kept away, escapes inside it are not undone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,53 +13,78 @@ pub struct NameAddr<'a> {
     pub params: &'a [u8],
 }
 
+/// Where the parts of an address stand in the message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Parts {
+    pub display: Span,
+    pub uri: Span,
+    pub params: Span,
+    /// Empty when there is no tag.
+    pub tag: Span,
+}
+
+impl Parts {
+    /// Reads the whole of `value`. `None` for what two parsers could read differently: an open quote, a bare comma in the
+    /// display name, white space inside an address without angle brackets, text between `>` and the first parameter, a
+    /// second, an empty or a quoted tag.
+    pub(crate) fn read(message: &[u8], value: Span) -> Option<Parts> {
+        let mut cursor = Cursor::new(message, value);
+        let mut parts = Parts::default();
+        let is_name_addr = match cursor.peek()? {
+            b'<' => true,
+            b'"' => {
+                parts.display = cursor.quoted()?;
+                cursor.skip_space();
+                if cursor.peek() != Some(b'<') {
+                    return None;
+                }
+                true
+            }
+            _ => {
+                let mut words = cursor;
+                let display = words.take(DISPLAY);
+                let found = words.peek() == Some(b'<');
+                if found {
+                    parts.display = Span::within(message, trim(display.of(message)));
+                    cursor = words;
+                }
+                found
+            }
+        };
+        if is_name_addr {
+            cursor.at += 1;
+            parts.uri = cursor.take(URI);
+            if !cursor.eat(b'>') {
+                return None;
+            }
+        } else {
+            // Without angle brackets everything after the first `;` belongs to the header, and the URI may have no headers.
+            parts.uri = cursor.take(BARE);
+        }
+        if parts.uri.is_empty() {
+            return None;
+        }
+        cursor.skip_space();
+        parts.params = Span::new(cursor.at, value.end as usize);
+        while cursor.eat(b';') {
+            let param = cursor.param()?;
+            if param.name.len() == 3 && param.name.of(message).eq_ignore_ascii_case(b"tag") {
+                let tag = param.value.filter(|v| !v.is_empty() && !param.is_quoted && parts.tag.is_empty())?;
+                parts.tag = tag;
+            }
+            cursor.skip_space();
+        }
+        cursor.is_done().then_some(parts)
+    }
+}
+
 impl<'a> NameAddr<'a> {
-    /// `None` for what two parsers could read differently: an open quote, a bare comma in the display name, white space
-    /// inside an address without angle brackets, text between `>` and the first parameter.
+    /// Reads one address; `None` when it is not well-formed.
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Option<NameAddr<'a>> {
         let value = trim(value);
-        let (display, rest) = match value {
-            [b'"', inner @ ..] => {
-                let end = closing_quote(inner)?;
-                (&inner[..end], trim(&inner[end + 1..]))
-            }
-            _ => (&value[..0], value),
-        };
-        let quoted = rest.len() != value.len();
-        let Some(open) = memchr::memchr(b'<', rest) else {
-            return if quoted { None } else { NameAddr::bare(value) };
-        };
-        let display = if quoted {
-            if open != 0 {
-                return None;
-            }
-            display
-        } else {
-            let words = trim(&rest[..open]);
-            if !words.iter().all(|&b| is_token(b) || is_space(b) || b >= 0x80) {
-                return None;
-            }
-            words
-        };
-        let close = open + memchr::memchr(b'>', &rest[open..])?;
-        let uri = &rest[open + 1..close];
-        let params = trim(&rest[close + 1..]);
-        if uri.is_empty() || !(params.is_empty() || params[0] == b';') || uri.iter().any(|&b| is_space(b)) {
-            return None;
-        }
-        Some(NameAddr { display, uri, params })
-    }
-
-    /// Without angle brackets everything after the first `;` belongs to the header, and the URI may have no headers.
-    fn bare(value: &'a [u8]) -> Option<NameAddr<'a>> {
-        let end = memchr::memchr(b';', value).unwrap_or(value.len());
-        let uri = trim(&value[..end]);
-        let bad = |b: &u8| is_space(*b) || matches!(b, b'?' | b',' | b'"' | b'>');
-        if uri.is_empty() || uri.iter().any(bad) {
-            return None;
-        }
-        Some(NameAddr { display: b"", uri, params: &value[end..] })
+        let parts = Parts::read(value, Span::new(0, value.len()))?;
+        Some(NameAddr { display: parts.display.of(value), uri: parts.uri.of(value), params: parts.params.of(value) })
     }
 
     #[must_use]
@@ -73,13 +100,14 @@ impl<'a> NameAddr<'a> {
 
 /// Where the quote closes that was opened before `inner`; a backslash takes the next byte with it.
 pub(crate) fn closing_quote(inner: &[u8]) -> Option<usize> {
+    // Display names are short: a plain loop beats a vectorised search here.
     let mut at = 0;
     loop {
-        at += memchr::memchr2(b'"', b'\\', inner.get(at..)?)?;
-        if inner[at] == b'"' {
-            return Some(at);
+        match *inner.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
         }
-        at += 2;
     }
 }
 
@@ -158,6 +186,13 @@ mod tests {
             b"<sip:a@example.com>x;tag=1",
             b"sip:a b@example.com",
             b"sip:a@example.com?Route=x",
+            b"<sip:a@example.com>;tag=1;tag=2",
+            b"<sip:a@example.com>;tag=",
+            b"<sip:a@example.com>;tag=\"1\"",
+            b"<sip:a@example.com>;;;;",
+            b"\"",
+            b"<",
+            b"<>",
             b"<sip:a@example.com",
             b"",
         ] {

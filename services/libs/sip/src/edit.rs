@@ -1,12 +1,18 @@
 //! Building messages from received ones by edits: every byte that is not meant to change is copied as it came.
 //!
+//! Two things are put right on the way, because other parsers read them differently: white space before the colon of a
+//! header, and the IPv6 form of the old grammar in a request URI (RFC 5118 §4.10).
+//!
 //! Our own Via and Record-Route go directly after the start line, so they are on top whatever order the sender chose.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::net::SocketAddr;
 
 use crate::header::Name;
-use crate::message::{Header, Message, Start};
+use crate::host::{host_ip, writable_uri};
+use crate::index::{Header, Start};
+use crate::message::Message;
 use crate::scan::{is_space, value_end};
 use crate::via::Rport;
 
@@ -34,7 +40,7 @@ pub fn forward(message: &Message<'_>, edit: &Forward<'_>, out: &mut Vec<u8>) {
     let Start::Request { token, uri, .. } = message.start() else { return };
     out.extend_from_slice(token.of(message.bytes));
     out.push(b' ');
-    out.extend_from_slice(edit.uri.unwrap_or_else(|| uri.of(message.bytes)));
+    out.extend_from_slice(&edit.uri.map_or_else(|| writable_uri(uri.of(message.bytes)), Cow::Borrowed));
     out.extend_from_slice(b" SIP/2.0\r\n");
     if let Some(via) = edit.via {
         line(out, "Via", via);
@@ -49,18 +55,20 @@ pub fn forward(message: &Message<'_>, edit: &Forward<'_>, out: &mut Vec<u8>) {
         match header.name {
             Name::Via if first_via => {
                 first_via = false;
+                copy.tidy(header, out);
                 if let Some(source) = edit.source {
                     stamp_via(message, source, &mut copy, out);
                 }
             }
             Name::Route if pop > 0 => drop_values(message, header, &mut pop, &mut copy, out),
             Name::MaxForwards => {
+                copy.tidy(header, out);
                 copy.until(header.value.start, out);
                 let _ = write!(out, "{}", edit.max_forwards);
                 copy.skip_to(header.value.end);
             }
             _ if is_stripped(message, header, edit.strip) => copy.drop_line(header, out),
-            _ => {}
+            _ => copy.tidy(header, out),
         }
     }
     copy.until(message.index.headers_end as u32, out);
@@ -91,6 +99,8 @@ pub fn forward_response(message: &Message<'_>, status: Option<(u16, &str)>, stri
             drop_values(message, header, &mut pop, &mut copy, out);
         } else if is_stripped(message, header, strip) {
             copy.drop_line(header, out);
+        } else {
+            copy.tidy(header, out);
         }
     }
     copy.until(message.index.headers_end as u32, out);
@@ -121,7 +131,8 @@ pub fn answer(request: &Message<'_>, answer: &Answer<'_>, out: &mut Vec<u8>) {
         }
         match header.name {
             Name::Via => {
-                let mut copy = Copier { bytes: request.bytes, copied: header.line.start as usize };
+                let mut copy = Copier::at(request, header);
+                copy.tidy(header, out);
                 if std::mem::take(&mut first_via)
                     && let Some(source) = answer.source
                 {
@@ -129,12 +140,17 @@ pub fn answer(request: &Message<'_>, answer: &Answer<'_>, out: &mut Vec<u8>) {
                 }
                 copy.until(header.line.end, out);
             }
-            Name::From | Name::CallId | Name::CSeq => out.extend_from_slice(header.line.of(request.bytes)),
+            Name::From | Name::CallId | Name::CSeq => {
+                let mut copy = Copier::at(request, header);
+                copy.tidy(header, out);
+                copy.until(header.line.end, out);
+            }
             Name::To => {
-                let has_tag = !request.to_tag().is_empty();
-                let value_end = header.value.end as usize;
-                out.extend_from_slice(&request.bytes[header.line.start as usize..value_end]);
-                if let (false, Some(tag)) = (has_tag, answer.to_tag) {
+                let takes_tag = request.to_tag().is_empty() && request.index.to_is_readable;
+                let mut copy = Copier::at(request, header);
+                copy.tidy(header, out);
+                copy.until(header.value.end, out);
+                if let (true, Some(tag)) = (takes_tag, answer.to_tag) {
                     let _ = write!(out, ";tag={tag}");
                 }
                 out.extend_from_slice(b"\r\n");
@@ -228,6 +244,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         413 => "Request Entity Too Large",
         414 => "Request-URI Too Long",
+        415 => "Unsupported Media Type",
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
         429 => "Too Many Requests",
@@ -278,6 +295,21 @@ impl<'a> Copier<'a> {
         Copier { bytes: message.bytes, copied: message.index.start_line.end as usize + 2 }
     }
 
+    fn at(message: &Message<'a>, header: &Header) -> Copier<'a> {
+        Copier { bytes: message.bytes, copied: header.line.start as usize }
+    }
+
+    /// White space before the colon goes: legal, but a parser that does not know that misses the header, and with it maybe a
+    /// Content-Length or a To.
+    fn tidy(&mut self, header: &Header, out: &mut Vec<u8>) {
+        let end = header.label.end;
+        if self.bytes.get(end as usize) != Some(&b':') {
+            self.until(end, out);
+            let rest = &self.bytes[end as usize..];
+            self.skip_to(end + memchr::memchr(b':', rest).unwrap_or_default() as u32);
+        }
+    }
+
     fn until(&mut self, to: u32, out: &mut Vec<u8>) {
         let to = to as usize;
         if to > self.copied {
@@ -319,7 +351,7 @@ fn stamp_via(message: &Message<'_>, source: SocketAddr, copy: &mut Copier<'_>, o
         let _ = write!(out, "={}", source.port());
     }
     let asked = matches!(via.rport, Rport::Asked(_));
-    let differs = crate::uri::host_ip(via.host.of(message.bytes)) != Some(ip);
+    let differs = host_ip(via.host.of(message.bytes)) != Some(ip);
     if via.received.is_none() && (asked || differs) {
         copy.until(via.value.end, out);
         let _ = write!(out, ";received={ip}");
@@ -340,6 +372,7 @@ fn drop_values(message: &Message<'_>, header: &Header, pop: &mut usize, copy: &m
     if at >= value.len() {
         copy.drop_line(header, out);
     } else {
+        copy.tidy(header, out);
         copy.until(header.value.start, out);
         copy.skip_to(header.value.start + at as u32);
     }

@@ -50,57 +50,175 @@ pub enum Name {
 
 pub(crate) const KNOWN: usize = Name::Other as usize;
 
+const SPACES: u64 = 0x2020_2020_2020_2020;
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+const COLONS: u64 = 0x3a3a_3a3a_3a3a_3a3a;
+
+/// Up to eight bytes of a lower-case name from `from` on, as one number.
+const fn word(text: &[u8], from: usize) -> u64 {
+    let (mut value, mut at) = (0, 0);
+    while at < 8 && from + at < text.len() {
+        value |= (text[from + at] as u64) << (8 * at);
+        at += 1;
+    }
+    value
+}
+
+#[inline]
+fn load(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk::<8>().map(|eight| u64::from_le_bytes(*eight))
+}
+
+/// The first and the last eight letters of a longer name and its length, mixed into one number to look it up by.
+const fn mix(first: u64, last: u64, length: usize) -> u64 {
+    first ^ last.rotate_left(29) ^ length as u64
+}
+
 impl Name {
-    /// Looks at length and first letter first, so that an unknown header costs no comparison at all.
     #[must_use]
     pub fn of(label: &[u8]) -> Name {
-        let Some(&first) = label.first() else { return Name::Other };
-        let (name, text): (Name, &[u8]) = match (label.len(), first | 0x20) {
-            (1, c) => return Name::compact(c),
-            (2, b't') => (Name::To, b"to"),
-            (3, b'v') => (Name::Via, b"via"),
-            (4, b'f') => (Name::From, b"from"),
-            (4, b'c') => (Name::CSeq, b"cseq"),
-            (4, b'r') if label[1] | 0x20 == b's' => (Name::RSeq, b"rseq"),
-            (4, b'r') => (Name::RAck, b"rack"),
-            (4, b'p') => (Name::Path, b"path"),
-            (5, b'r') => (Name::Route, b"route"),
-            (5, b'a') => (Name::Allow, b"allow"),
-            (5, b'e') => (Name::Event, b"event"),
-            (6, b'r') => (Name::Reason, b"reason"),
-            (6, b's') => (Name::Server, b"server"),
-            (6, b'm') => (Name::MinSe, b"min-se"),
-            (7, b'c') if label[1] | 0x20 == b'a' => (Name::CallId, b"call-id"),
-            (7, b'c') => (Name::Contact, b"contact"),
-            (7, b'r') => (Name::Require, b"require"),
-            (7, b'e') => (Name::Expires, b"expires"),
-            (7, b'w') => (Name::Warning, b"warning"),
-            (7, b'p') => (Name::Privacy, b"privacy"),
-            (7, b's') => (Name::Subject, b"subject"),
-            (8, b'r') if label[2] | 0x20 == b'f' => (Name::ReferTo, b"refer-to"),
-            (8, b'r') => (Name::Replaces, b"replaces"),
-            (8, b'i') => (Name::Identity, b"identity"),
-            (9, b's') => (Name::Supported, b"supported"),
-            (9, b'd') => (Name::Diversion, b"diversion"),
-            (10, b'u') => (Name::UserAgent, b"user-agent"),
-            (11, b'r') if label[2] | 0x20 == b't' => (Name::RetryAfter, b"retry-after"),
-            (11, b'r') => (Name::ReferredBy, b"referred-by"),
-            (12, b'm') => (Name::MaxForwards, b"max-forwards"),
-            (12, b'c') => (Name::ContentType, b"content-type"),
-            (12, b'r') => (Name::RecordRoute, b"record-route"),
-            (12, b'h') => (Name::HistoryInfo, b"history-info"),
-            (13, b'p') => (Name::ProxyRequire, b"proxy-require"),
-            (13, b'a') => (Name::Authorization, b"authorization"),
-            (14, b'c') => (Name::ContentLength, b"content-length"),
-            (15, b's') => (Name::SessionExpires, b"session-expires"),
-            (15, b'r') => (Name::RemotePartyId, b"remote-party-id"),
-            (16, b'w') => (Name::WwwAuthenticate, b"www-authenticate"),
-            (18, b'p') => (Name::ProxyAuthenticate, b"proxy-authenticate"),
-            (19, b'p') if label[1] == b'-' => (Name::PAssertedIdentity, b"p-asserted-identity"),
-            (19, b'p') => (Name::ProxyAuthorization, b"proxy-authorization"),
-            _ => return Name::Other,
+        Name::at(label, 0, label.len())
+    }
+
+    /// Where the colon stands that ends the name of the header at `begin..end`. Names are short, so eight bytes at a time
+    /// are compared inside one word.
+    #[inline]
+    pub(crate) fn colon(bytes: &[u8], begin: usize, end: usize) -> Option<usize> {
+        let mut at = begin;
+        while at < end {
+            let Some(eight) = load(bytes, at) else {
+                return bytes[at..end].iter().position(|&b| b == b':').map(|found| at + found);
+            };
+            let x = eight ^ COLONS;
+            let hits = x.wrapping_sub(ONES) & !x & HIGHS;
+            if hits != 0 {
+                let colon = at + hits.trailing_zeros() as usize / 8;
+                return (colon < end).then_some(colon);
+            }
+            at += 8;
+        }
+        None
+    }
+
+    /// The name at `begin..end`. Compares words with bit 5 set everywhere, which folds letters to lower case; no other byte of
+    /// a token becomes a letter or a hyphen by that, and CR, which would become a hyphen, never stands in a name.
+    #[inline]
+    pub(crate) fn at(bytes: &[u8], begin: usize, end: usize) -> Name {
+        let length = end - begin;
+        let Some(first) = load(bytes, begin).filter(|_| length > 0) else {
+            return Name::near_the_end(&bytes[begin..end]);
         };
-        if label.eq_ignore_ascii_case(text) { name } else { Name::Other }
+        match length {
+            0 => Name::Other,
+            1 => Name::compact(bytes[begin] | 0x20),
+            2..=7 => Name::short((first | SPACES) & ((1 << (8 * length)) - 1)),
+            8 => Name::short(first | SPACES),
+            9..=19 => match load(bytes, end - 8) {
+                Some(last) => Name::long(&bytes[begin..end], first | SPACES, last | SPACES),
+                None => Name::Other,
+            },
+            _ => Name::Other,
+        }
+    }
+
+    #[cold]
+    fn near_the_end(label: &[u8]) -> Name {
+        match label {
+            [] => Name::Other,
+            [letter] => Name::compact(letter | 0x20),
+            _ => {
+                let mut eight = [0; 8];
+                eight[..label.len()].copy_from_slice(label);
+                Name::short((u64::from_le_bytes(eight) | SPACES) & ((1 << (8 * label.len())) - 1))
+            }
+        }
+    }
+
+    #[inline]
+    fn short(word_of_label: u64) -> Name {
+        macro_rules! find {
+            ($($text:literal => $name:ident),+ $(,)?) => {{
+                #[expect(non_upper_case_globals, reason = "each constant is called like the name that it stands for")]
+                mod words {
+                    $(pub(super) const $name: u64 = super::word($text, 0);)+
+                }
+                match word_of_label {
+                    $(words::$name => Name::$name,)+
+                    _ => Name::Other,
+                }
+            }};
+        }
+        find! {
+            b"via" => Via,
+            b"from" => From,
+            b"to" => To,
+            b"call-id" => CallId,
+            b"cseq" => CSeq,
+            b"contact" => Contact,
+            b"route" => Route,
+            b"require" => Require,
+            b"allow" => Allow,
+            b"server" => Server,
+            b"expires" => Expires,
+            b"min-se" => MinSe,
+            b"refer-to" => ReferTo,
+            b"replaces" => Replaces,
+            b"reason" => Reason,
+            b"warning" => Warning,
+            b"privacy" => Privacy,
+            b"identity" => Identity,
+            b"rseq" => RSeq,
+            b"rack" => RAck,
+            b"event" => Event,
+            b"path" => Path,
+            b"subject" => Subject,
+        }
+    }
+
+    #[inline]
+    fn long(label: &[u8], first: u64, last: u64) -> Name {
+        macro_rules! find {
+            ($($text:literal => $name:ident),+ $(,)?) => {{
+                #[expect(non_upper_case_globals, reason = "each constant is called like the name that it stands for")]
+                mod mixes {
+                    $(pub(super) const $name: u64 =
+                        super::mix(super::word($text, 0), super::word($text, $text.len() - 8), $text.len());)+
+                }
+                match mix(first, last, label.len()) {
+                    // Two words cover sixteen letters; the few longer names have a third between them.
+                    $(mixes::$name
+                        if label.len() == $text.len()
+                            && first == const { word($text, 0) }
+                            && last == const { word($text, $text.len() - 8) }
+                            && (label.len() <= 16 || load(label, 8).map(|w| w | SPACES) == const { Some(word($text, 8)) }) =>
+                    {
+                        Name::$name
+                    })+
+                    _ => Name::Other,
+                }
+            }};
+        }
+        find! {
+            b"max-forwards" => MaxForwards,
+            b"content-length" => ContentLength,
+            b"content-type" => ContentType,
+            b"record-route" => RecordRoute,
+            b"proxy-require" => ProxyRequire,
+            b"supported" => Supported,
+            b"user-agent" => UserAgent,
+            b"session-expires" => SessionExpires,
+            b"referred-by" => ReferredBy,
+            b"retry-after" => RetryAfter,
+            b"remote-party-id" => RemotePartyId,
+            b"diversion" => Diversion,
+            b"history-info" => HistoryInfo,
+            b"authorization" => Authorization,
+            b"www-authenticate" => WwwAuthenticate,
+            b"p-asserted-identity" => PAssertedIdentity,
+            b"proxy-authorization" => ProxyAuthorization,
+            b"proxy-authenticate" => ProxyAuthenticate,
+        }
     }
 
     fn compact(letter: u8) -> Name {
@@ -121,6 +239,11 @@ impl Name {
             b'y' => Name::Identity,
             _ => Name::Other,
         }
+    }
+
+    /// Headers that an answer takes over from its request.
+    pub(crate) fn is_copied_to_answers(self) -> bool {
+        matches!(self, Name::Via | Name::From | Name::To | Name::CallId | Name::CSeq)
     }
 
     /// Headers of which a second one makes the message ambiguous.

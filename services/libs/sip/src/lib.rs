@@ -5,9 +5,16 @@
 //! what another parser could read differently is refused with a reason ([`Reject`]).
 
 mod address;
-mod digest;
+mod check;
+mod class;
+mod controls;
+pub mod digest;
 pub mod edit;
+pub mod framing;
 mod header;
+mod host;
+mod index;
+pub mod limits;
 mod message;
 mod method;
 mod reject;
@@ -16,15 +23,20 @@ pub mod sdp;
 mod span;
 pub mod transaction;
 mod uri;
+mod verdict;
 mod via;
 
 pub use address::{NameAddr, Params};
 pub use digest::{Challenge, Credentials};
 pub use header::Name;
-pub use message::{Header, Index, MAX_HEADERS, MAX_MESSAGE, Message, Start};
+pub use host::host_ip;
+pub use index::{Header, Index, Start};
+pub use limits::{MAX_HEADERS, MAX_MESSAGE};
+pub use message::Message;
 pub use method::Method;
 pub use reject::Reject;
 pub use scan::{comma_values, trim};
 pub use span::Span;
-pub use uri::{Uri, UriError, host_ip};
+pub use uri::{Uri, UriError};
+pub use verdict::{Judged, Verdict, inspect, judge, unsupported};
 pub use via::{Rport, Via};

@@ -27,6 +27,12 @@ pub enum Reject {
     HeaderName,
     #[error("too many headers")]
     TooManyHeaders,
+    #[error("one header is larger than the limit")]
+    HeaderTooLarge,
+    #[error("the headers are larger than the limit")]
+    HeadTooLarge,
+    #[error("the request URI is longer than the limit")]
+    UriTooLong,
     #[error("no empty line after the headers")]
     Unterminated,
     #[error("mandatory header missing: {0:?}")]
@@ -37,6 +43,10 @@ pub enum Reject {
     Malformed(Name),
     #[error("the start line and CSeq name different methods")]
     MethodMismatch,
+    #[error("an unknown method, and CSeq names another")]
+    UnknownMethod,
+    #[error("no Content-Length on a stream")]
+    NoContentLength,
     #[error("Content-Length is larger than the message")]
     ContentLength,
     #[error("the request URI cannot be read")]
@@ -50,9 +60,33 @@ impl Reject {
         match self {
             Reject::KeepAlive | Reject::TooShort | Reject::Status => None,
             Reject::Version => Some(505),
-            Reject::TooLarge => Some(513),
+            Reject::TooLarge | Reject::HeadTooLarge | Reject::HeaderTooLarge => Some(513),
+            Reject::UriTooLong => Some(414),
+            Reject::UnknownMethod => Some(501),
             Reject::Missing(Name::Via) | Reject::Malformed(Name::Via) => None,
             _ => Some(400),
+        }
+    }
+
+    /// Whether it is uncertain where on a stream the next message begins, so that the connection must end.
+    #[must_use]
+    pub fn breaks_framing(self) -> bool {
+        match self {
+            Reject::StartLine
+            | Reject::ControlInStartLine
+            | Reject::BareLineEnd
+            | Reject::ControlByte
+            | Reject::HeaderName
+            | Reject::TooLarge
+            | Reject::TooManyHeaders
+            | Reject::HeaderTooLarge
+            | Reject::HeadTooLarge
+            | Reject::NoContentLength
+            | Reject::ContentLength
+            | Reject::Unterminated
+            | Reject::TooShort => true,
+            Reject::Duplicate(name) | Reject::Malformed(name) => name == Name::ContentLength,
+            _ => false,
         }
     }
 
@@ -75,7 +109,11 @@ impl Reject {
             Reject::Missing(_) => "missing_header",
             Reject::Duplicate(_) => "duplicate_header",
             Reject::Malformed(_) => "malformed_header",
-            Reject::MethodMismatch => "method_mismatch",
+            Reject::HeaderTooLarge => "header_too_large",
+            Reject::HeadTooLarge => "head_too_large",
+            Reject::UriTooLong => "uri_too_long",
+            Reject::MethodMismatch | Reject::UnknownMethod => "method_mismatch",
+            Reject::NoContentLength => "no_content_length",
             Reject::ContentLength => "content_length",
             Reject::RequestUri => "request_uri",
         }

@@ -1,14 +1,11 @@
 //! Small scans over header bytes. A folded header keeps its CRLF inside the value, so CR and LF count as white space here.
 
-#[must_use]
-pub(crate) fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
+use crate::class::{self, SPACE};
 
-/// A token character of RFC 3261 §25.1.
 #[must_use]
-pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+#[inline]
+pub(crate) fn is_space(byte: u8) -> bool {
+    class::is(byte, SPACE)
 }
 
 /// Without white space at either end.
@@ -66,7 +63,7 @@ pub fn comma_values(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Digits only, at most ten of them, no sign and no space.
+/// Digits only, no sign and no space, at most 64 bits.
 #[must_use]
 pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
     if bytes.is_empty() {

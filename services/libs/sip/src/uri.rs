@@ -1,6 +1,10 @@
 //! URIs as slices: sip, sips and tel in parts, any other scheme as a whole.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use crate::class::{self, Cursor, DIGIT, HOST, URI};
+use crate::host::{host_ip, is_v6};
+use crate::span::Span;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {
@@ -30,8 +34,16 @@ pub struct Uri<'a> {
 
 impl<'a> Uri<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Uri<'a>, UriError> {
-        if bytes.iter().any(|&b| b <= b' ' || b == 0x7f || matches!(b, b'<' | b'>' | b'"')) {
-            return Err(UriError::Byte);
+        if class::all(bytes, URI) { Uri::of_clean(bytes) } else { Err(UriError::Byte) }
+    }
+
+    /// Parses what is known to hold no byte that a URI may not hold.
+    pub(crate) fn of_clean(bytes: &'a [u8]) -> Result<Uri<'a>, UriError> {
+        if let Some((scheme, rest)) = bytes.split_at_checked(3)
+            && let Some(rest) = rest.strip_prefix(b":")
+            && scheme.eq_ignore_ascii_case(b"sip")
+        {
+            return Uri::sip(scheme, rest);
         }
         let colon = memchr::memchr(b':', bytes).ok_or(UriError::Scheme)?;
         let (scheme, rest) = (&bytes[..colon], &bytes[colon + 1..]);
@@ -39,7 +51,7 @@ impl<'a> Uri<'a> {
         if !scheme.first().is_some_and(u8::is_ascii_alphabetic) || !scheme.iter().all(good) {
             return Err(UriError::Scheme);
         }
-        if scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips") {
+        if scheme.eq_ignore_ascii_case(b"sips") {
             return Uri::sip(scheme, rest);
         }
         if scheme.eq_ignore_ascii_case(b"tel") {
@@ -56,18 +68,26 @@ impl<'a> Uri<'a> {
         Ok(Uri { scheme, user: None, host: rest, port: None, params: b"", headers: b"" })
     }
 
+    #[inline(always)]
     fn sip(scheme: &'a [u8], rest: &'a [u8]) -> Result<Uri<'a>, UriError> {
         // Neither host, parameters nor headers may hold an '@', so the first one ends the user part.
         let (user, rest) = match memchr::memchr(b'@', rest) {
             Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
             None => (None, rest),
         };
-        if user.is_some_and(<[u8]>::is_empty) || memchr::memchr(b'@', rest).is_some() {
+        if user.is_some_and(<[u8]>::is_empty) {
             return Err(UriError::Host);
         }
-        let end = memchr::memchr2(b';', b'?', rest).unwrap_or(rest.len());
-        let (host, port) = host_port(&rest[..end])?;
-        let tail = &rest[end..];
+        let mut cursor = Cursor::new(rest, Span::new(0, rest.len()));
+        let host = host_at(&mut cursor, rest).ok_or(UriError::Host)?.of(rest);
+        let port = port_at(&mut cursor, rest)?;
+        let tail = &rest[cursor.at..];
+        if tail.is_empty() {
+            return Ok(Uri { scheme, user, host, port, params: b"", headers: b"" });
+        }
+        if !matches!(tail[0], b';' | b'?') || memchr::memchr(b'@', tail).is_some() {
+            return Err(UriError::Host);
+        }
         let question = memchr::memchr(b'?', tail).unwrap_or(tail.len());
         let params = tail[..question].strip_prefix(b";").unwrap_or(&tail[..question]);
         let headers = tail.get(question + 1..).unwrap_or_default();
@@ -97,6 +117,12 @@ impl<'a> Uri<'a> {
         &user[..end]
     }
 
+    /// The digits of a telephone number without the separators that only people need (RFC 3966 §5.1.1).
+    #[must_use]
+    pub fn digits(&self) -> Vec<u8> {
+        self.number().iter().copied().filter(|b| !matches!(b, b'-' | b'.' | b'(' | b')')).collect()
+    }
+
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         host_ip(self.host)
@@ -112,74 +138,29 @@ impl<'a> Uri<'a> {
     }
 }
 
-/// `host`, `host:port`, `[v6]`, `[v6]:port`.
-pub(crate) fn host_port(bytes: &[u8]) -> Result<(&[u8], Option<u16>), UriError> {
-    let host_end = match bytes.first() {
-        Some(b'[') => memchr::memchr(b']', bytes).ok_or(UriError::Host)? + 1,
-        Some(_) => memchr::memchr(b':', bytes).unwrap_or(bytes.len()),
-        None => return Err(UriError::Host),
-    };
-    let (host, rest) = bytes.split_at(host_end);
-    if !valid_host(host) {
-        return Err(UriError::Host);
+/// A name, an IPv4 address or an IPv6 address in brackets.
+#[inline]
+pub(crate) fn host_at(cursor: &mut Cursor<'_>, bytes: &[u8]) -> Option<Span> {
+    if cursor.peek() != Some(b'[') {
+        let host = cursor.take(HOST);
+        return (!host.is_empty()).then_some(host);
     }
-    let port = match rest {
-        [] => None,
-        [b':', digits @ ..] => {
-            let value = crate::scan::number(digits).and_then(|n| u16::try_from(n).ok());
-            Some(value.filter(|&p| p != 0).ok_or(UriError::Port)?)
-        }
-        _ => return Err(UriError::Port),
-    };
-    Ok((host, port))
+    let from = cursor.at;
+    cursor.at += 1;
+    let inner = cursor.take(class::VALUE);
+    // The class holds brackets too: the address ends at the first closing one.
+    let length = memchr::memchr(b']', inner.of(bytes))?;
+    cursor.at = inner.start as usize + length + 1;
+    is_v6(&inner.of(bytes)[..length]).then_some(Span::new(from, cursor.at))
 }
 
-fn valid_host(host: &[u8]) -> bool {
-    match host {
-        [b'[', inner @ .., b']'] => std::str::from_utf8(inner).is_ok_and(|t| t.parse::<Ipv6Addr>().is_ok()),
-        _ => !host.is_empty() && host.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')),
+#[inline]
+fn port_at(cursor: &mut Cursor<'_>, bytes: &[u8]) -> Result<Option<u16>, UriError> {
+    if !cursor.eat(b':') {
+        return Ok(None);
     }
-}
-
-/// The address that a host names as a literal, brackets or not; an IPv4-mapped IPv6 address counts as IPv4.
-#[must_use]
-pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
-    if let Some(ip) = ipv4(host) {
-        return Some(IpAddr::V4(ip));
-    }
-    let inner = match host {
-        [b'[', inner @ .., b']'] => inner,
-        _ if memchr::memchr(b':', host).is_some() => host,
-        _ => return None,
-    };
-    let ip: Ipv6Addr = std::str::from_utf8(inner).ok()?.parse().ok()?;
-    Some(ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4))
-}
-
-/// Strict dotted decimal: four numbers, no leading zeros beyond one digit.
-fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
-    if !(7..=15).contains(&bytes.len()) {
-        return None;
-    }
-    let (mut octets, mut part, mut value, mut digits) = ([0u8; 4], 0, 0u32, 0);
-    for &byte in bytes {
-        match byte {
-            b'0'..=b'9' if digits < 3 && !(digits > 0 && value == 0) => {
-                value = value * 10 + u32::from(byte - b'0');
-                digits += 1;
-            }
-            b'.' if digits > 0 && part < 3 => {
-                octets[part] = u8::try_from(value).ok()?;
-                (part, value, digits) = (part + 1, 0, 0);
-            }
-            _ => return None,
-        }
-    }
-    if part != 3 || digits == 0 {
-        return None;
-    }
-    octets[3] = u8::try_from(value).ok()?;
-    Some(Ipv4Addr::from(octets))
+    let port = crate::scan::number(cursor.take(DIGIT).of(bytes)).and_then(|n| u16::try_from(n).ok());
+    Ok(Some(port.filter(|&p| p != 0).ok_or(UriError::Port)?))
 }
 
 #[cfg(test)]
@@ -203,7 +184,6 @@ mod tests {
         assert_eq!(Uri::parse(b"sip:[2001:db8::10:5070]").unwrap().port, None);
         assert!(Uri::parse(b"sip:2001:db8::10").is_err());
         assert!(Uri::parse(b"sip:[fe80::1%25eth0]").is_err());
-        assert_eq!(host_ip(b"[::ffff:192.0.2.10]"), "192.0.2.10".parse().ok());
     }
 
     #[test]
@@ -216,7 +196,5 @@ mod tests {
         assert!(Uri::parse(b"sip:a@b@c").is_err());
         assert_eq!(Uri::parse(b"tel:+1-201-555-0123;x=y").unwrap().number(), b"+1-201-555-0123");
         assert_eq!(Uri::parse(b"soap.beep://192.0.2.103:3002").unwrap().scheme, b"soap.beep");
-        assert_eq!(host_ip(b"192.0.2.010"), None);
-        assert_eq!(host_ip(b"1.2.3"), None);
     }
 }

@@ -1,9 +1,9 @@
 //! One Via value as spans into the message.
 
-use crate::address::Params;
-use crate::scan::{is_space, is_token, trim, value_end};
+use crate::class::{Cursor, Param, TOKEN};
+use crate::scan::number;
 use crate::span::Span;
-use crate::uri::host_port;
+use crate::uri::host_at;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Rport {
@@ -23,90 +23,92 @@ pub struct Via {
     pub branch: Option<Span>,
     pub received: Option<Span>,
     pub rport: Rport,
+    /// `SIP/2.0`, which it is in every message that was accepted.
+    pub is_version_2: bool,
     /// The whole value, without surrounding white space.
     pub value: Span,
 }
 
 impl Via {
-    /// Reads the first value of a Via header whose value is `header` inside `message`.
+    /// Reads the first value of a Via header whose value is `header` inside `message`. White space may stand around every
+    /// separator. `None` for anything that is not well-formed to its end, and for a branch, received or rport that
+    /// stands twice or is empty.
     pub(crate) fn parse(message: &[u8], header: Span) -> Option<Via> {
-        let bytes = header.of(message);
-        let base = header.start as usize;
-        let value = trim(&bytes[..value_end(bytes)]);
-        let (transport, after) = protocol(value)?;
-        let (by, params) = match memchr::memchr(b';', after) {
-            Some(at) => (trim(&after[..at]), &after[at..]),
-            None => (trim(after), &after[after.len()..]),
-        };
-        let (host, port) = sent_by(by)?;
-        let span = |part: &[u8]| {
-            let inner = Span::within(bytes, part);
-            Span::new(base + inner.start as usize, base + inner.end as usize)
-        };
-        let mut via = Via { transport: span(transport), host: span(host), port, value: span(value), ..Via::default() };
-        let mut walk = Params::new(params);
-        for (name, text) in walk.by_ref() {
-            if name.is_empty() || !name.iter().all(|&b| is_token(b)) {
-                return None;
+        let mut cursor = Cursor::new(message, header);
+        let mut via = Via { is_version_2: true, ..Via::default() };
+        // The form that every stack sends, then every other.
+        if message.get(cursor.at..cursor.at + 8) == Some(b"SIP/2.0/") && header.len() > 8 {
+            cursor.at += 8;
+        } else {
+            via.is_version_2 = protocol(&mut cursor, message)?;
+        }
+        via.transport = cursor.take(TOKEN);
+        let before_host = cursor.at;
+        cursor.skip_space();
+        if via.transport.is_empty() || cursor.at == before_host {
+            return None;
+        }
+        via.host = host_at(&mut cursor, message)?;
+        let mut end = cursor.at;
+        cursor.skip_space();
+        if cursor.eat(b':') {
+            cursor.skip_space();
+            let digits = cursor.take(crate::class::DIGIT).of(message);
+            via.port = Some(number(digits).and_then(|n| u16::try_from(n).ok()).filter(|&p| p != 0)?);
+            end = cursor.at;
+            cursor.skip_space();
+        }
+        while cursor.eat(b';') {
+            let param = cursor.param()?;
+            via.note(message, &param)?;
+            end = cursor.at;
+            cursor.skip_space();
+        }
+        via.value = Span::new(header.start as usize, end);
+        (cursor.is_done() || cursor.peek() == Some(b',')).then_some(via)
+    }
+
+    fn note(&mut self, message: &[u8], param: &Param) -> Option<()> {
+        let name = param.name.of(message);
+        match name.len() {
+            6 if name.eq_ignore_ascii_case(b"branch") => {
+                let branch = param.value.filter(|v| !v.is_empty() && !param.is_quoted && self.branch.is_none())?;
+                self.branch = Some(branch);
             }
-            if name.eq_ignore_ascii_case(b"branch") {
-                via.branch = Some(span(text));
-            } else if name.eq_ignore_ascii_case(b"received") {
-                via.received = Some(span(text));
-            } else if name.eq_ignore_ascii_case(b"rport") {
-                via.rport = match crate::scan::number(text) {
-                    Some(port) => Rport::Value(u16::try_from(port).ok()?),
+            8 if name.eq_ignore_ascii_case(b"received") => {
+                let received = param.value.filter(|v| !v.is_empty() && !param.is_quoted && self.received.is_none())?;
+                self.received = Some(received);
+            }
+            5 if name.eq_ignore_ascii_case(b"rport") => {
+                let once = self.rport == Rport::Absent;
+                self.rport = match param.value {
+                    _ if !once => return None,
+                    None => Rport::Asked(param.name.end),
                     // `rport=` without a value is neither a question nor an answer.
-                    None if text.is_empty() => {
-                        let end = span(name).end;
-                        let next = message[end as usize..via.value.end as usize].iter().find(|&&b| !is_space(b));
-                        if next == Some(&b'=') {
-                            return None;
-                        }
-                        Rport::Asked(end)
-                    }
-                    None => return None,
+                    Some(value) => Rport::Value(number(value.of(message)).and_then(|n| u16::try_from(n).ok())?),
                 };
             }
+            _ => {}
         }
-        // The walk ends at the first malformed parameter; a Via that leaves something over cannot be trusted.
-        walk.is_done().then_some(via)
+        Some(())
     }
 }
 
-/// `SIP / 2.0 / UDP` and what follows. Only version 2.0 of SIP, any transport token.
-fn protocol(value: &[u8]) -> Option<(&[u8], &[u8])> {
-    // The form that every stack sends.
-    if let Some(rest) = value.strip_prefix(b"SIP/2.0/") {
-        let end = rest.iter().position(|&b| !is_token(b))?;
-        if end > 0 && is_space(rest[end]) {
-            return Some((&rest[..end], &rest[end..]));
-        }
+/// `SIP / 2.0 /` with white space wherever it likes; says whether the version is ours. The name must be SIP.
+fn protocol(cursor: &mut Cursor<'_>, message: &[u8]) -> Option<bool> {
+    let name = cursor.take(TOKEN);
+    cursor.skip_space();
+    if !name.of(message).eq_ignore_ascii_case(b"SIP") || !cursor.eat(b'/') {
+        return None;
     }
-    let slash = memchr::memchr(b'/', value)?;
-    let name = trim(&value[..slash]);
-    let rest = &value[slash + 1..];
-    let slash = memchr::memchr(b'/', rest)?;
-    let version = trim(&rest[..slash]);
-    let mut rest = &rest[slash + 1..];
-    while rest.first().is_some_and(|&b| is_space(b)) {
-        rest = &rest[1..];
+    cursor.skip_space();
+    let version = cursor.take(TOKEN);
+    cursor.skip_space();
+    if !cursor.eat(b'/') {
+        return None;
     }
-    let end = rest.iter().position(|&b| !is_token(b))?;
-    let good = name.eq_ignore_ascii_case(b"SIP") && version == b"2.0" && end > 0 && is_space(rest[end]);
-    good.then(|| (&rest[..end], &rest[end..]))
-}
-
-/// `host [: port]`; white space around the colon is legal.
-fn sent_by(by: &[u8]) -> Option<(&[u8], Option<u16>)> {
-    if let Ok(found) = host_port(by) {
-        return Some(found);
-    }
-    let from = if by.first() == Some(&b'[') { memchr::memchr(b']', by)? } else { 0 };
-    let colon = from + memchr::memchr(b':', &by[from..])?;
-    let (host, _) = host_port(trim(&by[..colon])).ok()?;
-    let port = crate::scan::number(trim(&by[colon + 1..])).and_then(|n| u16::try_from(n).ok())?;
-    Some((host, Some(port)))
+    cursor.skip_space();
+    Some(version.of(message) == b"2.0")
 }
 
 #[cfg(test)]
@@ -128,6 +130,8 @@ mod tests {
         let odd = "SIP  / 2.0\r\n /UDP\r\n    192.0.2.2 ; branch = 390skdjuw";
         let v = via(odd).unwrap();
         assert_eq!(v.branch.unwrap().of(odd.as_bytes()), b"390skdjuw");
+        let seven = via("SIP/7.0/UDP c.example.com;branch=z9hG4bKx").unwrap();
+        assert!(!seven.is_version_2);
         let six = "SIP/2.0/UDP [2001:db8::9:255] : 5070;received=[2001:db8::1];rport=33";
         let v = via(six).unwrap();
         assert_eq!((v.port, v.rport), (Some(5070), Rport::Value(33)));
@@ -139,11 +143,20 @@ mod tests {
             "",
             "SIP/2.0/UDP",
             "SIP/2.0/UDP ;branch=x",
-            "SIP/3.0/UDP a",
             "SIP/2.0/UDP a b",
             "SIP/2.0/UDP a;;,;",
             "SIP/2.0/UDP a;rport=x",
             "SIP/2.0/UDP a;rport=;branch=x",
+            "SIP/2.0/UDP a;rport;rport=1",
+            "SIP/2.0/UDP a;branch=x;branch=y",
+            "SIP/2.0/UDP a;branch=",
+            "SIP/2.0/UDP a;branch=\"x\"",
+            "SIP/2.0/UDP a:0",
+            "SIP/2.0/UDP a:70000",
+            "SIP/2.0/UDP [::1",
+            "SIP/2.0/UDP 2001:db8::1",
+            "SIP/2.0/",
+            "HTTP/2.0/UDP a",
         ] {
             assert_eq!(via(bad), None, "{bad}");
         }

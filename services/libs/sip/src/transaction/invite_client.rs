@@ -1,6 +1,7 @@
 //! INVITE client transaction: RFC 3261 §17.1.1 and RFC 6026 §7.2. Timer C belongs to the proxy above.
 
-use super::{Action, Pending, Timers};
+use super::clockwork::{Clockwork, machine};
+use super::{Action, ClientInput as Input, Timers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -12,89 +13,67 @@ pub enum State {
     Ended,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub enum Input {
-    Response(u16),
-    /// Nobody waits for a first response any more, but a late one must still find us: no more retransmissions.
-    Silence,
-    Tick,
-}
-
 #[derive(Clone, Debug)]
 pub struct InviteClient {
-    timers: Timers,
     state: State,
-    resend_at: u64,
-    interval: u64,
-    ends_at: u64,
-    pending: Pending,
+    clock: Clockwork,
 }
+
+machine!(InviteClient);
 
 impl InviteClient {
     /// The request goes out at `now`.
     #[must_use]
     pub fn new(now: u64, timers: Timers) -> InviteClient {
-        InviteClient {
-            timers,
-            state: State::Calling,
-            resend_at: now + timers.t1,
-            interval: timers.t1,
-            ends_at: now + timers.give_up(),
-            pending: Pending::default(),
-        }
-    }
-
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.state
+        let mut clock = Clockwork::new(timers);
+        clock.repeat_after(now, timers.t1);
+        clock.end_at(now + timers.give_up());
+        InviteClient { state: State::Calling, clock }
     }
 
     pub fn handle(&mut self, now: u64, input: Input) {
         match (self.state, input) {
-            (State::Calling, Input::Response(100..=199)) => {
+            (State::Calling | State::Proceeding, Input::Response(100..=199)) => {
                 self.state = State::Proceeding;
-                self.resend_at = u64::MAX;
-                self.ends_at = u64::MAX;
+                self.clock.stop_repeating();
+                self.clock.never_end();
+                self.clock.push(Action::Deliver);
             }
             (State::Calling | State::Proceeding, Input::Response(200..=299)) => {
-                self.finish(State::Accepted, now + self.timers.give_up());
+                self.clock.push(Action::Deliver);
+                self.finish(now, State::Accepted, self.clock.timers.give_up());
             }
+            (State::Accepted, Input::Response(200..=299)) => self.clock.push(Action::Deliver),
             (State::Calling | State::Proceeding, Input::Response(300..)) => {
-                self.finish(State::Completed, now + self.timers.d);
-                self.pending.push(Action::Ack);
+                self.clock.push(Action::Deliver);
+                self.clock.push(Action::Ack);
+                self.finish(now, State::Completed, self.clock.timers.absorb(self.clock.timers.d));
             }
-            (State::Completed, Input::Response(300..)) => self.pending.push(Action::Ack),
-            (State::Calling, Input::Silence) => self.resend_at = u64::MAX,
-            (_, Input::Tick) => self.tick(now),
+            (State::Completed, Input::Response(300..)) => self.clock.push(Action::Ack),
+            (State::Calling, Input::Silence) => self.clock.stop_repeating(),
+            (State::Calling | State::Completed, Input::TransportError) => self.end(Action::Failed),
+            (State::Ended, _) => {}
+            // Only timer A repeats here, and nothing bounds its interval but timer B.
+            (_, Input::Tick) if self.clock.tick(now, u64::MAX) => {
+                let waiting = self.state == State::Calling;
+                self.end(if waiting { Action::TimedOut } else { Action::Done });
+            }
             _ => {}
         }
     }
 
-    fn finish(&mut self, state: State, ends_at: u64) {
+    fn finish(&mut self, now: u64, state: State, wait: u64) {
         self.state = state;
-        self.resend_at = u64::MAX;
-        self.ends_at = ends_at;
-    }
-
-    fn tick(&mut self, now: u64) {
-        if now >= self.ends_at {
-            self.pending.push(if self.state == State::Calling { Action::TimedOut } else { Action::Done });
-            self.finish(State::Ended, u64::MAX);
-        } else if now >= self.resend_at {
-            self.pending.push(Action::Resend);
-            self.interval *= 2;
-            self.resend_at = now + self.interval;
+        self.clock.stop_repeating();
+        self.clock.end_at(now + wait);
+        if wait == 0 {
+            self.end(Action::Done);
         }
     }
 
-    pub fn poll(&mut self) -> Option<Action> {
-        self.pending.pop()
-    }
-
-    #[must_use]
-    pub fn deadline(&self) -> Option<u64> {
-        let at = self.resend_at.min(self.ends_at);
-        (at != u64::MAX).then_some(at)
+    fn end(&mut self, last: Action) {
+        self.state = State::Ended;
+        self.clock.end(last);
     }
 }
 
@@ -123,10 +102,11 @@ mod tests {
     fn each_repeated_failure_is_acknowledged_again() {
         let mut t = InviteClient::new(0, Timers::STANDARD);
         t.handle(1, Input::Response(100));
+        assert_eq!(t.poll(), Some(Action::Deliver));
         assert_eq!(t.deadline(), None);
         t.handle(2, Input::Response(486));
         t.handle(3, Input::Response(486));
-        assert_eq!([t.poll(), t.poll(), t.poll()], [Some(Action::Ack), Some(Action::Ack), None]);
+        assert_eq!([t.poll(), t.poll(), t.poll()], [Some(Action::Deliver), Some(Action::Ack), Some(Action::Ack)]);
         t.handle(32_000_002, Input::Tick);
         assert_eq!(t.poll(), Some(Action::Done));
     }
@@ -136,6 +116,24 @@ mod tests {
         let mut t = InviteClient::new(0, Timers::STANDARD);
         t.handle(5, Input::Response(200));
         t.handle(6, Input::Response(200));
-        assert_eq!((t.poll(), t.state(), t.deadline()), (None, State::Accepted, Some(32_000_005)));
+        assert_eq!([t.poll(), t.poll(), t.poll()], [Some(Action::Deliver), Some(Action::Deliver), None]);
+        assert_eq!((t.state(), t.deadline()), (State::Accepted, Some(32_000_005)));
+        t.handle(7, Input::Response(486));
+        assert_eq!(t.poll(), None, "a failure after a 2xx is nobody's");
+    }
+
+    #[test]
+    fn on_a_reliable_transport_nothing_is_repeated_and_a_failure_ends_it_at_once() {
+        let mut t = InviteClient::new(0, Timers::STANDARD.reliable());
+        assert_eq!(t.deadline(), Some(32_000_000));
+        t.handle(5, Input::Response(486));
+        assert_eq!([t.poll(), t.poll(), t.poll()], [Some(Action::Deliver), Some(Action::Ack), Some(Action::Done)]);
+        assert_eq!((t.state(), t.deadline()), (State::Ended, None));
+        let mut t = InviteClient::new(0, Timers::STANDARD.reliable());
+        t.handle(5, Input::Response(200));
+        assert_eq!(t.deadline(), Some(32_000_005), "timer M waits on every transport");
+        let mut t = InviteClient::new(0, Timers::STANDARD);
+        t.handle(5, Input::TransportError);
+        assert_eq!((t.poll(), t.state(), t.deadline()), (Some(Action::Failed), State::Ended, None));
     }
 }

@@ -1,6 +1,7 @@
 //! INVITE server transaction: RFC 3261 §17.2.1 and RFC 6026 §7.1. The 100 is the caller's to send at once.
 
-use super::{Action, Pending, Timers};
+use super::clockwork::{Clockwork, machine};
+use super::{Action, ServerInput as Input, Timers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -12,89 +13,59 @@ pub enum State {
     Ended,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub enum Input {
-    /// The same INVITE again.
-    Retransmission,
-    /// An ACK for our non-2xx.
-    Ack,
-    /// The proxy sends this status upstream.
-    Respond(u16),
-    Tick,
-}
-
 #[derive(Clone, Debug)]
 pub struct InviteServer {
-    timers: Timers,
     state: State,
-    resend_at: u64,
-    interval: u64,
-    ends_at: u64,
-    pending: Pending,
+    clock: Clockwork,
 }
+
+machine!(InviteServer);
 
 impl InviteServer {
     #[must_use]
     pub fn new(timers: Timers) -> InviteServer {
-        InviteServer {
-            timers,
-            state: State::Proceeding,
-            resend_at: u64::MAX,
-            interval: 0,
-            ends_at: u64::MAX,
-            pending: Pending::default(),
-        }
-    }
-
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.state
+        InviteServer { state: State::Proceeding, clock: Clockwork::new(timers) }
     }
 
     pub fn handle(&mut self, now: u64, input: Input) {
+        let timers = self.clock.timers;
         match (self.state, input) {
-            (State::Proceeding | State::Completed, Input::Retransmission) => self.pending.push(Action::Resend),
+            (State::Proceeding | State::Completed, Input::Retransmission) => self.clock.push(Action::Resend),
+            (State::Proceeding, Input::Respond(100..=199)) | (State::Accepted, Input::Respond(200..=299)) => {
+                self.clock.push(Action::Send);
+            }
             (State::Proceeding, Input::Respond(200..=299)) => {
                 self.state = State::Accepted;
-                self.ends_at = now + self.timers.give_up();
+                self.clock.push(Action::Send);
+                self.clock.end_at(now + timers.give_up());
             }
             (State::Proceeding, Input::Respond(300..)) => {
                 self.state = State::Completed;
-                self.interval = self.timers.t1;
-                self.resend_at = now + self.interval;
-                self.ends_at = now + self.timers.give_up();
+                self.clock.push(Action::Send);
+                self.clock.repeat_after(now, timers.t1);
+                self.clock.end_at(now + timers.give_up());
             }
             (State::Completed, Input::Ack) => {
                 self.state = State::Confirmed;
-                self.resend_at = u64::MAX;
-                self.ends_at = now + self.timers.t4;
+                self.clock.stop_repeating();
+                self.clock.end_at(now + timers.absorb(timers.t4));
+                if timers.is_reliable {
+                    self.end(Action::Done);
+                }
             }
-            (State::Completed | State::Confirmed | State::Accepted, Input::Tick) => self.tick(now),
+            (State::Proceeding | State::Completed, Input::TransportError) => self.end(Action::Failed),
+            (State::Ended, _) => {}
+            (_, Input::Tick) if self.clock.tick(now, timers.t2) => {
+                let unheard = self.state == State::Completed;
+                self.end(if unheard { Action::NoAck } else { Action::Done });
+            }
             _ => {}
         }
     }
 
-    fn tick(&mut self, now: u64) {
-        if now >= self.ends_at {
-            self.pending.push(if self.state == State::Completed { Action::NoAck } else { Action::Done });
-            self.state = State::Ended;
-            self.resend_at = u64::MAX;
-            self.ends_at = u64::MAX;
-        } else if now >= self.resend_at {
-            self.pending.push(Action::Resend);
-            self.interval = (self.interval * 2).min(self.timers.t2);
-            self.resend_at = now + self.interval;
-        }
-    }
-
-    pub fn poll(&mut self) -> Option<Action> {
-        self.pending.pop()
-    }
-
-    #[must_use]
-    pub fn deadline(&self) -> Option<u64> {
-        let at = self.resend_at.min(self.ends_at);
-        (at != u64::MAX).then_some(at)
+    fn end(&mut self, last: Action) {
+        self.state = State::Ended;
+        self.clock.end(last);
     }
 }
 
@@ -106,8 +77,11 @@ mod tests {
     fn a_failure_is_repeated_with_doubling_until_the_ack() {
         let mut t = InviteServer::new(Timers::STANDARD);
         t.handle(0, Input::Respond(180));
-        assert_eq!(t.deadline(), None);
+        assert_eq!((t.poll(), t.deadline()), (Some(Action::Send), None));
         t.handle(0, Input::Respond(486));
+        assert_eq!(t.poll(), Some(Action::Send));
+        t.handle(0, Input::Respond(487));
+        assert_eq!(t.poll(), None, "one final response");
         let mut at = Vec::new();
         while at.len() < 6 {
             let now = t.deadline().unwrap();
@@ -126,12 +100,24 @@ mod tests {
     fn an_unacknowledged_failure_ends_after_64_t1_and_an_accepted_one_absorbs() {
         let mut t = InviteServer::new(Timers::STANDARD);
         t.handle(0, Input::Respond(503));
+        assert_eq!(t.poll(), Some(Action::Send));
         t.handle(32_000_000, Input::Tick);
         assert_eq!(t.poll(), Some(Action::NoAck));
         let mut t = InviteServer::new(Timers::STANDARD);
         t.handle(0, Input::Respond(200));
         t.handle(1, Input::Retransmission);
         t.handle(2, Input::Respond(200));
-        assert_eq!((t.poll(), t.state(), t.deadline()), (None, State::Accepted, Some(32_000_000)));
+        t.handle(3, Input::Respond(500));
+        assert_eq!([t.poll(), t.poll(), t.poll()], [Some(Action::Send), Some(Action::Send), None]);
+        assert_eq!((t.state(), t.deadline()), (State::Accepted, Some(32_000_000)));
+    }
+
+    #[test]
+    fn on_a_reliable_transport_the_failure_goes_once_and_the_ack_ends_it() {
+        let mut t = InviteServer::new(Timers::STANDARD.reliable());
+        t.handle(0, Input::Respond(486));
+        assert_eq!((t.poll(), t.deadline()), (Some(Action::Send), Some(32_000_000)));
+        t.handle(1, Input::Ack);
+        assert_eq!((t.poll(), t.state()), (Some(Action::Done), State::Ended));
     }
 }

@@ -1,6 +1,7 @@
 //! Non-INVITE client transaction: RFC 3261 §17.1.2.
 
-use super::{Action, Pending, Timers};
+use super::clockwork::{Clockwork, machine};
+use super::{Action, ClientInput as Input, Timers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -10,80 +11,57 @@ pub enum State {
     Ended,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub enum Input {
-    Response(u16),
-    Tick,
-}
-
 #[derive(Clone, Debug)]
 pub struct NonInviteClient {
-    timers: Timers,
     state: State,
-    resend_at: u64,
-    interval: u64,
-    ends_at: u64,
-    pending: Pending,
+    clock: Clockwork,
 }
+
+machine!(NonInviteClient);
 
 impl NonInviteClient {
     /// The request goes out at `now`.
     #[must_use]
     pub fn new(now: u64, timers: Timers) -> NonInviteClient {
-        NonInviteClient {
-            timers,
-            state: State::Trying,
-            resend_at: now + timers.t1,
-            interval: timers.t1,
-            ends_at: now + timers.give_up(),
-            pending: Pending::default(),
-        }
-    }
-
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.state
+        let mut clock = Clockwork::new(timers);
+        clock.repeat_after(now, timers.t1);
+        clock.end_at(now + timers.give_up());
+        NonInviteClient { state: State::Trying, clock }
     }
 
     pub fn handle(&mut self, now: u64, input: Input) {
+        let timers = self.clock.timers;
         match (self.state, input) {
-            (State::Trying, Input::Response(100..=199)) => {
-                self.state = State::Proceeding;
-                self.interval = self.timers.t2;
-                self.resend_at = now + self.interval;
+            (State::Trying | State::Proceeding, Input::Response(100..=199)) => {
+                if self.state == State::Trying {
+                    self.state = State::Proceeding;
+                    self.clock.repeat_after(now, timers.t2);
+                }
+                self.clock.push(Action::Deliver);
             }
             (State::Trying | State::Proceeding, Input::Response(200..)) => {
                 self.state = State::Completed;
-                self.resend_at = u64::MAX;
-                self.ends_at = now + self.timers.t4;
+                self.clock.push(Action::Deliver);
+                self.clock.stop_repeating();
+                self.clock.end_at(now + timers.t4);
+                if timers.is_reliable {
+                    self.end(Action::Done);
+                }
             }
-            (_, Input::Tick) => self.tick(now),
+            (State::Trying | State::Proceeding, Input::Silence) => self.clock.stop_repeating(),
+            (State::Trying | State::Proceeding, Input::TransportError) => self.end(Action::Failed),
+            (State::Ended, _) => {}
+            (_, Input::Tick) if self.clock.tick(now, timers.t2) => {
+                let waiting = self.state != State::Completed;
+                self.end(if waiting { Action::TimedOut } else { Action::Done });
+            }
             _ => {}
         }
     }
 
-    fn tick(&mut self, now: u64) {
-        if now >= self.ends_at {
-            let waiting = matches!(self.state, State::Trying | State::Proceeding);
-            self.pending.push(if waiting { Action::TimedOut } else { Action::Done });
-            self.state = State::Ended;
-            self.resend_at = u64::MAX;
-            self.ends_at = u64::MAX;
-        } else if now >= self.resend_at {
-            self.pending.push(Action::Resend);
-            self.interval = (self.interval * 2).min(self.timers.t2);
-            self.resend_at = now + self.interval;
-        }
-    }
-
-    pub fn poll(&mut self) -> Option<Action> {
-        self.pending.pop()
-    }
-
-    #[must_use]
-    pub fn deadline(&self) -> Option<u64> {
-        let at = self.resend_at.min(self.ends_at);
-        (at != u64::MAX).then_some(at)
+    fn end(&mut self, last: Action) {
+        self.state = State::Ended;
+        self.clock.end(last);
     }
 }
 
@@ -112,8 +90,12 @@ mod tests {
         let mut t = NonInviteClient::new(0, Timers::STANDARD);
         t.handle(9, Input::Response(200));
         t.handle(10, Input::Response(200));
+        assert_eq!([t.poll(), t.poll()], [Some(Action::Deliver), None], "a repetition stays here");
         assert_eq!(t.deadline(), Some(5_000_009));
         t.handle(5_000_009, Input::Tick);
         assert_eq!(t.poll(), Some(Action::Done));
+        let mut t = NonInviteClient::new(0, Timers::STANDARD.reliable());
+        t.handle(9, Input::Response(200));
+        assert_eq!([t.poll(), t.poll(), t.poll()], [Some(Action::Deliver), Some(Action::Done), None]);
     }
 }

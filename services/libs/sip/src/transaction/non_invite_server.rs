@@ -1,6 +1,7 @@
 //! Non-INVITE server transaction: RFC 3261 §17.2.2. No provisional is invented (RFC 4320).
 
-use super::{Action, Pending, Timers};
+use super::clockwork::{Clockwork, machine};
+use super::{Action, ServerInput as Input, Timers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -10,56 +11,45 @@ pub enum State {
     Ended,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub enum Input {
-    Retransmission,
-    Respond(u16),
-    Tick,
-}
-
 #[derive(Clone, Debug)]
 pub struct NonInviteServer {
-    timers: Timers,
     state: State,
-    ends_at: u64,
-    pending: Pending,
+    clock: Clockwork,
 }
+
+machine!(NonInviteServer);
 
 impl NonInviteServer {
     #[must_use]
     pub fn new(timers: Timers) -> NonInviteServer {
-        NonInviteServer { timers, state: State::Trying, ends_at: u64::MAX, pending: Pending::default() }
-    }
-
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.state
+        NonInviteServer { state: State::Trying, clock: Clockwork::new(timers) }
     }
 
     pub fn handle(&mut self, now: u64, input: Input) {
         match (self.state, input) {
-            (State::Proceeding | State::Completed, Input::Retransmission) => self.pending.push(Action::Resend),
-            (State::Trying, Input::Respond(100..=199)) => self.state = State::Proceeding,
+            (State::Proceeding | State::Completed, Input::Retransmission) => self.clock.push(Action::Resend),
+            (State::Trying | State::Proceeding, Input::Respond(100..=199)) => {
+                self.state = State::Proceeding;
+                self.clock.push(Action::Send);
+            }
             (State::Trying | State::Proceeding, Input::Respond(200..)) => {
                 self.state = State::Completed;
-                self.ends_at = now + self.timers.give_up();
+                self.clock.push(Action::Send);
+                self.clock.end_at(now + self.clock.timers.give_up());
+                if self.clock.timers.is_reliable {
+                    self.end(Action::Done);
+                }
             }
-            (State::Completed, Input::Tick) if now >= self.ends_at => {
-                self.state = State::Ended;
-                self.ends_at = u64::MAX;
-                self.pending.push(Action::Done);
-            }
+            (State::Proceeding | State::Completed, Input::TransportError) => self.end(Action::Failed),
+            (State::Ended, _) => {}
+            (_, Input::Tick) if self.clock.tick(now, u64::MAX) => self.end(Action::Done),
             _ => {}
         }
     }
 
-    pub fn poll(&mut self) -> Option<Action> {
-        self.pending.pop()
-    }
-
-    #[must_use]
-    pub fn deadline(&self) -> Option<u64> {
-        (self.ends_at != u64::MAX).then_some(self.ends_at)
+    fn end(&mut self, last: Action) {
+        self.state = State::Ended;
+        self.clock.end(last);
     }
 }
 
@@ -73,6 +63,7 @@ mod tests {
         t.handle(0, Input::Retransmission);
         assert_eq!(t.poll(), None);
         t.handle(1, Input::Respond(200));
+        assert_eq!(t.poll(), Some(Action::Send));
         t.handle(2, Input::Retransmission);
         assert_eq!(t.poll(), Some(Action::Resend));
         t.handle(32_000_001, Input::Tick);
