@@ -123,7 +123,7 @@ impl Pair {
 }
 
 /// One round of about two milliseconds, short enough to fall between two interruptions.
-fn keep_best(best: &mut f64, mut once: impl FnMut()) {
+pub(crate) fn keep_best(best: &mut f64, mut once: impl FnMut()) {
     const ROUND: Duration = Duration::from_millis(2);
     let start = Instant::now();
     let mut turns = 0_u32;
@@ -137,6 +137,6 @@ fn keep_best(best: &mut f64, mut once: impl FnMut()) {
     *best = best.min(per_turn);
 }
 
-fn round(ratio: f64) -> f64 {
+pub(crate) fn round(ratio: f64) -> f64 {
     (ratio * 100.0).round() / 100.0
 }

@@ -8,11 +8,12 @@ mod clock;
 mod faults;
 mod leftovers;
 mod place;
+mod sip_parse;
 mod stream;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: load avro|stream [--gate] [--smoke] …
+const USAGE: &str = "usage: load avro|sip-parse|stream [--gate] [--smoke] …
        load stream-faults kill|outage|disk …";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -21,6 +22,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let rest: Vec<String> = args.collect();
     let pass = match name.as_deref() {
         Some("avro") => avro::run(&rest)?,
+        Some("sip-parse") => sip_parse::run(&rest)?,
         Some("stream") => stream::run(&rest)?,
         Some("stream-faults") => faults::run(&rest)?,
         _ => {
