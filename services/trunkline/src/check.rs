@@ -21,6 +21,7 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     if settings.stream.adapter == stream::Adapter::Kafka {
         broker(&settings)?;
     }
+    crate::orphans::tell(&settings);
     if settings.identity.keys_dir.as_os_str().is_empty() {
         let keys = settings.keys_dir();
         println!("note: identity keys live in {}; in a container that folder must outlive a redeploy", keys.display());

@@ -6,6 +6,7 @@ mod dead_letters;
 mod demo;
 mod ladder;
 mod migrate;
+mod orphans;
 mod platform;
 mod records;
 mod replay;

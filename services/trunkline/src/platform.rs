@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use kit::{Host, Lifecycle, Metrics, Service, TaskOptions};
 use parking_lot::Mutex;
 use schemas::all_topics;
-use stream::{Client, EventLog, Filter, Publisher, PublisherConfig};
+use stream::{Client, EventLog, Filter, Publisher, PublisherConfig, Ring};
 
 use crate::runtimes::Place;
 use crate::settings::Settings;
@@ -25,6 +25,8 @@ pub struct Base {
     pub host: Host,
     pub log: Arc<dyn EventLog>,
     pub filter: Option<Filter>,
+    /// One service has the process to itself.
+    alone: bool,
     publishers: Mutex<Vec<Publisher>>,
     schemas_published: AtomicBool,
 }
@@ -36,9 +38,16 @@ impl Base {
             host,
             log,
             filter,
+            alone: false,
             publishers: Mutex::new(Vec::new()),
             schemas_published: AtomicBool::new(false),
         }
+    }
+
+    /// Of a process with one service, which gives it the whole ring.
+    #[must_use]
+    pub fn alone(self) -> Base {
+        Base { alone: true, ..self }
     }
 
     /// Creates missing topics and refuses ones that differ.
@@ -49,13 +58,16 @@ impl Base {
     /// What a service is given: its instance, its part of the lifecycle, and a client whose events carry its name.
     pub fn open(&self, name: &'static str) -> anyhow::Result<(Service, Client)> {
         let service = Service::open(name, &self.host)?;
-        let publisher = Publisher::start(
-            Arc::clone(&self.log),
-            PublisherConfig {
-                filter: self.filter.clone(),
-                ..PublisherConfig::new(service.instance.producer(), service.instance.epoch, Arc::clone(&service.clock))
-            },
-        )?;
+        let instance = &service.instance;
+        let stream = &self.settings.stream;
+        let config = PublisherConfig {
+            ring: Ring::Shared { dir: service.run_dir.join(&instance.id), bytes: stream.ring_bytes(self.alone) },
+            spool: stream.spool_in(&service.data_dir),
+            manifests: true,
+            filter: self.filter.clone(),
+            ..PublisherConfig::new(instance.producer(), instance.epoch, Arc::clone(&service.clock))
+        };
+        let publisher = Publisher::start(Arc::clone(&self.log), config)?;
         service.metrics.with(|registry| {
             let meters = stream::metrics::register(registry, name);
             meters.publisher(&publisher);
@@ -86,22 +98,29 @@ impl Base {
         });
     }
 
-    /// Hands over what every publisher still holds. Gives what had to be abandoned.
-    pub async fn flush(&self) -> Vec<String> {
-        let publishers = self.publishers.lock().clone();
-        let mut abandoned = Vec::new();
-        for publisher in publishers {
-            if let Err(error) = publisher.flush(FLUSH).await {
-                abandoned.push(format!("{}: {error}", publisher.producer()));
-            }
+    /// Ends every publisher: closes its account and hands over what it still holds. Gives what stays for the next start.
+    pub async fn close(&self) -> Vec<String> {
+        let publishers = std::mem::take(&mut *self.publishers.lock());
+        futures::future::join_all(publishers.iter().map(end)).await.into_iter().flatten().collect()
+    }
+
+    /// Ends one publisher, so that its service can be started again in this process.
+    async fn close_one(&self, publisher: &Publisher) {
+        self.publishers.lock().retain(|other| other.producer() != publisher.producer());
+        if let Some(what) = end(publisher).await {
+            tracing::warn!(what, "events wait for the next start");
         }
-        abandoned
     }
 
     /// Events accepted but not yet in the log, over all services.
     pub fn queued(&self) -> u64 {
         self.publishers.lock().iter().map(|p| p.stats().queued_events).sum()
     }
+}
+
+async fn end(publisher: &Publisher) -> Option<String> {
+    let left = publisher.close(FLUSH).await;
+    (!left.is_nothing()).then(|| format!("{}: {left}", publisher.producer()))
 }
 
 /// Every service, running. The call records are apart: they can be stopped and started alone.
@@ -165,7 +184,7 @@ impl Platform {
 pub struct CdrSlot {
     base: Arc<Base>,
     downstream: Place,
-    running: Option<(cdr::Running, Lifecycle)>,
+    running: Option<(cdr::Running, Lifecycle, Publisher)>,
 }
 
 impl CdrSlot {
@@ -173,20 +192,22 @@ impl CdrSlot {
         if self.running.is_none() {
             let (service, client) = self.base.open("cdr")?;
             let life = service.life.clone();
+            let publisher = client.publisher.clone();
             let config = self.base.settings.cdr.clone();
             let running = self.downstream.start(move || cdr::run(config, service, client)).await.context("cdr")?;
-            self.running = Some((running, life));
+            self.running = Some((running, life, publisher));
         }
         Ok(())
     }
 
     pub async fn stop(&mut self) {
-        if let Some((running, life)) = self.running.take() {
+        if let Some((running, life, publisher)) = self.running.take() {
             drop(running);
             let outcome = life.stop().await;
             if !outcome.is_clean() {
                 tracing::warn!(abandoned = ?outcome.abandoned, failed = ?outcome.failed, "the call records did not stop cleanly");
             }
+            self.base.close_one(&publisher).await;
         }
     }
 
@@ -198,7 +219,7 @@ impl CdrSlot {
     /// Where the call log is, while the service runs.
     #[must_use]
     pub fn place(&self) -> Option<cdr::Place> {
-        self.running.as_ref().map(|(running, _)| running.place.clone())
+        self.running.as_ref().map(|(running, ..)| running.place.clone())
     }
 
     /// Its file.
@@ -209,12 +230,12 @@ impl CdrSlot {
 
     #[must_use]
     pub fn lag_us(&self) -> u64 {
-        self.running.as_ref().map_or(0, |(running, _)| running.stats.lag_us())
+        self.running.as_ref().map_or(0, |(running, ..)| running.stats.lag_us())
     }
 
     pub async fn wait_caught_up(&self, deadline: Duration) -> anyhow::Result<()> {
         match &self.running {
-            Some((running, _)) => running.wait_caught_up(deadline).await,
+            Some((running, ..)) => running.wait_caught_up(deadline).await,
             None => Ok(()),
         }
     }

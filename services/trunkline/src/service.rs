@@ -48,14 +48,14 @@ pub fn run(name: &'static str, args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let life = Lifecycle::new(Duration::from_secs(settings.drain_s));
         let log = stream::open(&settings.stream, &settings.data_dir).context("the event log")?;
         let host = platform::host(&settings, life.clone(), keys);
-        let base = Arc::new(Base::new(settings, host, log, None));
+        let base = Arc::new(Base::new(settings, host, log, None).alone());
         life.set_ready("service", false);
         kit::admin::serve(&base.settings.admin, "admin", &life, &base.host.metrics, axum::Router::new())?;
         topics_at_start::of(name, &base.log, &life).await?;
         start(name, &base).await.with_context(|| name.to_owned())?;
         life.set_ready("service", true);
         let outcome = life.run_until_signal().await;
-        let left = base.flush().await;
+        let left = base.close().await;
         Ok(exit_code(&outcome, &left))
     })
 }

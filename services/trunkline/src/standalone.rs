@@ -35,15 +35,15 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         life.set_ready("platform", true);
         tracing::info!(page = %format!("http://{}/", platform.api.addr), "all services run");
         let outcome = life.run_until_signal().await;
-        let left = base.flush().await;
+        let left = base.close().await;
         Ok(exit_code(&outcome, &left))
     })
 }
 
-/// Zero only when nothing was abandoned, nothing failed and every accepted event is in the log.
+/// Zero only when nothing was abandoned and nothing failed. Events that wait in a ring or a spool are neither.
 pub fn exit_code(outcome: &kit::Outcome, left: &[String]) -> ExitCode {
     for what in left {
-        tracing::error!(what, "events were not handed over to the log");
+        tracing::warn!(what, "events wait for the next start");
     }
-    if left.is_empty() { outcome.exit_code() } else { ExitCode::FAILURE }
+    outcome.exit_code()
 }

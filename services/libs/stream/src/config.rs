@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    EmbeddedConfig, EmbeddedLog, EventLog, Extra, KafkaConfig, KafkaLog, Keep, LogError,
+    EmbeddedConfig, EmbeddedLog, EventLog, Extra, KafkaConfig, KafkaLog, Keep, LogError, SpoolConfig,
     adapters::kafka::{Resolved, resolve, weaker},
 };
 
@@ -19,14 +19,44 @@ pub enum Adapter {
     Kafka,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     pub adapter: Adapter,
     /// Put before every topic's name on Kafka.
     pub topic_prefix: String,
+    /// Mebibytes of the ring of a process with one service; where all services share a process, each has a quarter (4..=1024).
+    pub ring_mib: u64,
+    pub spool: Spool,
     pub embedded: Embedded,
     pub kafka: Kafka,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            adapter: Adapter::default(),
+            topic_prefix: String::new(),
+            ring_mib: 16,
+            spool: Spool::default(),
+            embedded: Embedded::default(),
+            kafka: Kafka::default(),
+        }
+    }
+}
+
+/// What waits on the disk for Kafka.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// Gibibytes per service; when they are full, events are shed, the life of calls last (1..=65536).
+    pub max_gib: u64,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { max_gib: 20 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,6 +117,8 @@ impl Config {
                 out.push((key.to_owned(), value.to_string(), allowed.to_owned()));
             }
         };
+        range("ring_mib", self.ring_mib, 4, 1024, "4..=1024");
+        range("spool.max_gib", self.spool.max_gib, 1, 65536, "1..=65536");
         range("embedded.sync_every_ms", self.embedded.sync_every_ms, 0, 50, "0..=50");
         range("embedded.segment_mib", self.embedded.segment_mib, 1, 1024, "1..=1024");
         range("embedded.retention_days", self.embedded.retention_days, 1, 3650, "1..=3650");
@@ -118,6 +150,18 @@ impl Config {
             out.push(("topic_prefix".to_owned(), self.topic_prefix.clone(), allowed.to_owned()));
         }
         out
+    }
+
+    /// The ring of one service; `alone`: it has the process to itself.
+    pub fn ring_bytes(&self, alone: bool) -> usize {
+        let mib = if alone { self.ring_mib } else { (self.ring_mib / 4).max(4) };
+        usize::try_from(mib << 20).unwrap_or(usize::MAX)
+    }
+
+    /// The spool of one service, in its own data folder. The embedded log needs none.
+    pub fn spool_in(&self, data_dir: &Path) -> Option<SpoolConfig> {
+        let config = SpoolConfig { max_bytes: self.spool.max_gib << 30, ..SpoolConfig::new(data_dir.join("spool")) };
+        (self.adapter == Adapter::Kafka).then_some(config)
     }
 
     /// Settings of the embedded log, which lives in `<data_dir>/stream`.

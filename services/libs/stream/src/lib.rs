@@ -33,7 +33,7 @@ pub use adapters::{
     kafka::{BrokerFigures, ClientFigures, Extra, KafkaConfig, KafkaFigures, KafkaLog, Weakness, topic_settings},
 };
 pub use client::Client;
-pub use config::{Adapter, Config, Embedded, Kafka, open};
+pub use config::{Adapter, Config, Embedded, Kafka, Spool, open};
 pub use error::LogError;
 pub use log::{EventLog, Source};
 pub use position::{Position, PositionError};

@@ -14,7 +14,7 @@ use prometheus_client::{
 use schemas::Class;
 
 use crate::{
-    BrokerFigures, ClientFigures, EmbeddedLog, EmbeddedStats, KafkaFigures, PumpStats, SHED_ORDER,
+    BrokerFigures, ClientFigures, EmbeddedLog, EmbeddedStats, KafkaFigures, PumpStats, SHED_ORDER, Way,
     publisher::StatsReader,
 };
 
@@ -127,6 +127,23 @@ fn publishers(encoder: &mut DescriptorEncoder<'_>, readers: &[StatsReader]) -> f
         (Gauge, "oldest_seconds", "Age of the oldest event that waits"),
         one(|s| s.oldest_us as f64 / 1e6),
     )?;
+    let ring = (Gauge, "ring_bytes", "Bytes in the ring");
+    family(encoder, ring, one(|s| s.ring_bytes as f64))?;
+    let fill = (Gauge, "ring_fill", "How full the ring is, 0 to 1");
+    family(encoder, fill, one(|s| s.ring_bytes as f64 / s.ring_capacity.max(1) as f64))?;
+    family(encoder, (Gauge, "spool_events", "Events in the spool"), one(|s| s.spool_events as f64))?;
+    family(encoder, (Gauge, "spool_bytes", "Bytes in the spool"), one(|s| s.spool_bytes as f64))?;
+    let drained = (Counter, "dead_epochs", "Rings of killed processes that were drained and closed");
+    family(encoder, drained, one(|s| s.dead_epochs as f64))?;
+    let late = (Counter, "after_close", "Events that came after the end of their publisher");
+    family(encoder, late, one(|s| s.after_close as f64))?;
+    let ways = all.iter().flat_map(|(producer, stats)| {
+        Way::ALL.into_iter().map(move |way| {
+            let labels = vec![("producer", producer.clone()), ("way", way.as_str().to_owned())];
+            (labels, f64::from(u8::from(way == stats.way)))
+        })
+    });
+    family(encoder, (Gauge, "way", "1 at the way that events take"), ways)?;
     let lost = all.iter().flat_map(|(producer, stats)| {
         let label = move |reason: &str, class: Option<Class>| {
             let class = class.map_or("any", Class::as_str);

@@ -6,83 +6,25 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
-use common::{TestClock, read, until};
-use parking_lot::Mutex;
+use common::{
+    TestClock,
+    fake::{FakeLog, call, decision, id},
+    read, until,
+};
 use schemas::{Class, ControlBlock, Event, IvrDecision, NodeHealth, SipRejections, SipTransaction, TopicSpec};
 use stream::{
-    Bounds, EmbeddedConfig, EmbeddedLog, EventLog, LogError, Outgoing, Publisher, PublisherConfig, Reason, Ring,
-    SHED_ORDER, Source, Start, Subscription,
+    EmbeddedConfig, EmbeddedLog, EventLog, Publisher, PublisherConfig, Reason, Ring, SHED_ORDER, Start, Subscription,
 };
-
-fn id(key: usize) -> String {
-    format!("00000000-0000-7000-8000-{key:012}")
-}
-
-fn call(key: usize) -> SipTransaction {
-    SipTransaction { call_root_id: id(key), event_type: "attempt".to_owned(), ..SipTransaction::default() }
-}
-
-fn decision(key: usize) -> IvrDecision {
-    IvrDecision { call_root_id: id(key), event_type: "input".to_owned(), ..IvrDecision::default() }
-}
 
 fn config(queue_bytes: usize) -> PublisherConfig {
     PublisherConfig {
         ring: Ring::Private { bytes: queue_bytes },
         ..PublisherConfig::new("edge/test", 42, TestClock::shared())
-    }
-}
-
-/// What a log can do to a publisher.
-#[derive(Default)]
-struct FakeLog {
-    hang: AtomicBool,
-    fail: AtomicBool,
-    /// A record that it will never take.
-    refuse_key: Mutex<Option<String>>,
-    calls: AtomicUsize,
-    taken: Mutex<Vec<Outgoing>>,
-}
-
-#[async_trait]
-impl EventLog for FakeLog {
-    async fn ensure_topics(&self, _: &[&'static TopicSpec]) -> Result<(), LogError> {
-        Ok(())
-    }
-    async fn append_shared(&self, batch: Arc<Vec<Outgoing>>) -> Result<(), LogError> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        while self.hang.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        if self.fail.load(Ordering::SeqCst) {
-            let message = "no space left on device".to_owned();
-            return Err(LogError::Io { what: "write".into(), kind: std::io::ErrorKind::StorageFull, message });
-        }
-        if let Some(key) = &*self.refuse_key.lock()
-            && batch.iter().any(|r| r.key == key.as_bytes())
-        {
-            return Err(LogError::TooLarge { topic: "t".into(), bytes: 1, limit: 0 });
-        }
-        self.taken.lock().extend(batch.iter().cloned());
-        Ok(())
-    }
-    async fn subscribe(&self, _: Subscription) -> Result<Box<dyn Source>, LogError> {
-        Err(LogError::Closed)
-    }
-    async fn assign(&self, _: Vec<stream::Assigned>) -> Result<Box<dyn Source>, LogError> {
-        Err(LogError::Closed)
-    }
-    async fn bounds(&self, _: &'static TopicSpec) -> Result<Vec<Bounds>, LogError> {
-        Ok(Vec::new())
-    }
-    async fn committed(&self, _: &str, _: &'static TopicSpec) -> Result<Vec<Option<i64>>, LogError> {
-        Ok(Vec::new())
     }
 }
 

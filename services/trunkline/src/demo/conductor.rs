@@ -61,7 +61,7 @@ pub struct Show {
 pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow::Result<ExitCode> {
     let seed = args.seed;
     let world = places.world.start(move || World::start(seed)).await?;
-    let settings = world.settings(folder.path(), seed, args.listen);
+    let settings = world.settings(folder, seed, args.listen);
     if args.print_config {
         print!("{}", kit::settings::print(&settings));
         return Ok(ExitCode::SUCCESS);
@@ -129,7 +129,7 @@ pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow
     };
     show.terminal.leave_raw();
     let ended = life.stop().await;
-    let left = show.platform.base.flush().await;
+    let left = show.platform.base.close().await;
     for what in ended.abandoned.iter().chain(&ended.failed).chain(&left) {
         tracing::error!(what, "left over at the end");
     }

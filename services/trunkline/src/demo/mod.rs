@@ -79,10 +79,16 @@ impl Folder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// On a tmpfs, and of this process alone.
+    #[must_use]
+    pub fn run_dir(&self) -> PathBuf {
+        kit::default_run_dir().join(format!("demo-{}", std::process::id()))
+    }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(self.path.join("run"));
+        let _ = fs::remove_dir_all(self.run_dir());
     }
 }

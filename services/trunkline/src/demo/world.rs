@@ -4,7 +4,6 @@
 //! the edge is.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use sim::ledger::Ledger;
 use sim::sip::Credentials;
 use sim::switch::{Switch, SwitchConfig, SwitchHandle};
 
+use crate::demo::Folder;
 use crate::settings::Settings;
 
 pub const NODES: [&str; 3] = ["fs-1", "fs-2", "fs-3"];
@@ -79,9 +79,9 @@ impl World {
 
     /// The settings under which the services meet this world; all else stays at its default.
     #[must_use]
-    pub fn settings(&self, folder: &Path, seed: u64, listen: SocketAddr) -> Settings {
+    pub fn settings(&self, folder: &Folder, seed: u64, listen: SocketAddr) -> Settings {
         let mut settings =
-            Settings { data_dir: folder.to_path_buf(), run_dir: folder.join("run"), ..Settings::default() };
+            Settings { data_dir: folder.path().to_path_buf(), run_dir: folder.run_dir(), ..Settings::default() };
         let anywhere = SocketAddr::from((LOOPBACK, 0));
         settings.drain_s = 15;
         settings.admin.bind = anywhere;

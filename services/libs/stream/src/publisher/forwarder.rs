@@ -4,7 +4,6 @@
 //! It drains the rings of dead epochs before its own, so that their events come first, and gives account in manifests.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -29,10 +28,9 @@ const LOOKING: Duration = Duration::from_millis(20);
 /// Sleeps no longer than this without looking around.
 const SLEEP: Duration = Duration::from_secs(1);
 
-pub fn start(shared: Arc<Shared>, dead: VecDeque<Epoch>) -> Result<(), PublisherError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let handing = Handing::new(shared.clone(), runtime.map_err(PublisherError::Thread)?);
-    let forwarder = Forwarder { shared, handing, graves: Graves::new(dead), schedule: Schedule::default() };
+pub fn start(shared: Arc<Shared>) -> Result<(), PublisherError> {
+    let handing = Handing::start(shared.clone()).map_err(PublisherError::Thread)?;
+    let forwarder = Forwarder { shared, handing, graves: Graves::default(), schedule: Schedule::default() };
     std::thread::Builder::new().name("publisher".into()).spawn(|| forwarder.run()).map_err(PublisherError::Thread)?;
     Ok(())
 }
@@ -68,11 +66,13 @@ impl Forwarder {
         }
         self.clear_graves();
         self.shared.leave_the_ring();
+        self.handing.end();
     }
 
     /// False: stopped before all of it was safe.
     fn bury_the_dead(&mut self) -> bool {
-        while let Some(epoch) = self.graves.next() {
+        for epoch in self.shared.dead.clone() {
+            let epoch = &epoch;
             let (number, producer) = (epoch.ring.epoch(), epoch.ring.producer());
             if let Some(topic) = epoch.unknown_topic() {
                 tracing::error!(
@@ -84,7 +84,7 @@ impl Forwarder {
             let events = epoch.ring.events();
             loop {
                 let taken = epoch.ring.take(epoch.ring.head(), BATCH_BYTES);
-                if !taken.frames.is_empty() && !self.hand_over(&epoch, &taken.frames, taken.end) {
+                if !taken.frames.is_empty() && !self.hand_over(epoch, &taken.frames, taken.end) {
                     return false;
                 }
                 if taken.damaged {
@@ -110,8 +110,9 @@ impl Forwarder {
                 self.say(epoch.manifest(&producer, number, Some(by), now.wall_us));
             }
             let position = self.shared.epoch.ring.tail();
-            self.graves.close(epoch, position);
+            self.graves.close(epoch.clone(), position);
         }
+        self.clear_graves();
         true
     }
 
@@ -166,8 +167,8 @@ impl Forwarder {
             shared.oldest_us.store(frames[0].meta.accepted_us, Ordering::Relaxed);
         }
         let records = Arc::new(epoch.records(frames));
-        let (fate, refused) = match self.handing.hand(&records) {
-            Handed::Safe { refused } => (true, refused),
+        let (refused, delivered) = match self.handing.hand(&records, end, own) {
+            Handed::Safe { refused, delivered } => (refused, delivered),
             Handed::Given { up } if own && matches!(shared.config.ring, Ring::Private { .. }) => {
                 tracing::error!(producer = shared.config.producer, events = frames.len(), error = %up, "events are lost and declared");
                 self.declare(epoch, frames.iter(), Reason::Abandoned);
@@ -180,15 +181,18 @@ impl Forwarder {
                     producer = shared.config.producer, events = epoch.ring.events(), error = %up,
                     "events stay in the ring for the next start"
                 );
-                (false, Vec::new())
+                return false;
             }
         };
-        if !fate || shared.released.load(Ordering::SeqCst) {
+        if shared.released.load(Ordering::SeqCst) {
             return false;
         }
         self.declare(epoch, refused.iter().filter_map(|at| frames.get(*at)), Reason::Refused);
         epoch.ring.advance(end, frames);
         if own {
+            shared.oldest_us.store(0, Ordering::Relaxed);
+        }
+        if own && delivered {
             self.delivered(frames.len() - refused.len(), end);
         }
         true
@@ -215,7 +219,7 @@ impl Forwarder {
         let shared = &self.shared;
         shared.oldest_us.store(0, Ordering::Relaxed);
         shared.counters.delivered.fetch_add(events as u64, Ordering::Relaxed);
-        shared.delivered_to.store(end, Ordering::Release);
+        shared.delivered_to.fetch_max(end, Ordering::AcqRel);
         shared.progress.send_modify(|n| *n += 1);
     }
 

@@ -1,28 +1,18 @@
-//! Dead epochs: their rings are emptied first, oldest first; then the account of each is closed; and when that is safe too, the file
-//! goes.
+//! Dead epochs that are emptied: the account of each is closed by a manifest in the live ring, and when that is safe too, its file goes.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::epoch::Epoch;
 
+/// Closed epochs; the file of each goes when the live ring is safe up to its position.
+#[derive(Default)]
 pub struct Graves {
-    /// With events that have to be moved.
-    full: VecDeque<Epoch>,
-    /// Closed; the file goes when the live ring is safe up to this position.
-    closed: Vec<(Epoch, u64)>,
+    closed: Vec<(Arc<Epoch>, u64)>,
 }
 
 impl Graves {
-    pub fn new(dead: VecDeque<Epoch>) -> Self {
-        Self { full: dead, closed: Vec::new() }
-    }
-
-    pub fn next(&mut self) -> Option<Epoch> {
-        self.full.pop_front()
-    }
-
     /// The account of this one is closed by an event below `position` of the live ring.
-    pub fn close(&mut self, epoch: Epoch, position: u64) {
+    pub fn close(&mut self, epoch: Arc<Epoch>, position: u64) {
         self.closed.push((epoch, position));
     }
 
@@ -40,6 +30,6 @@ impl Graves {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.full.is_empty() && self.closed.is_empty()
+        self.closed.is_empty()
     }
 }

@@ -1,13 +1,13 @@
 //! Handing a batch over to the log, again and again until it took it.
 
 use std::{
-    sync::Arc,
-    sync::atomic::Ordering,
+    io,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use super::shared::Shared;
-use crate::{LogError, Outgoing};
+use crate::{LogError, Outgoing, spool::Into};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -16,8 +16,9 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// What became of a batch.
 pub enum Handed {
-    /// It is safe, but for those at these places, which nobody will ever take.
-    Safe { refused: Vec<usize> },
+    /// It is safe, but for those at these places, which nobody will ever take. `delivered`: it is where it should go; else it is in
+    /// the spool, and the sender tells when it arrived.
+    Safe { refused: Vec<usize>, delivered: bool },
     /// Nobody publishes any more, and it is not safe.
     Given { up: LogError },
 }
@@ -26,22 +27,37 @@ pub struct Handing {
     shared: Arc<Shared>,
     runtime: tokio::runtime::Runtime,
     complained: Option<Instant>,
+    spool: Option<Into>,
 }
 
 impl Handing {
-    pub fn new(shared: Arc<Shared>, runtime: tokio::runtime::Runtime) -> Self {
-        Self { shared, runtime, complained: None }
+    pub fn start(shared: Arc<Shared>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let spool = shared.config.spool.clone().map(|config| Into::start(shared.clone(), config)).transpose()?;
+        Ok(Self { shared, runtime, complained: None, spool })
     }
 
-    pub fn hand(&mut self, records: &Arc<Vec<Outgoing>>) -> Handed {
+    /// Returns when the batch is safe, or when nobody publishes any more and it cannot be made safe. `end` is its end in its ring;
+    /// `own`: it is of the epoch that lives.
+    pub fn hand(&mut self, records: &Arc<Vec<Outgoing>>, end: u64, own: bool) -> Handed {
+        if let Some(spool) = &mut self.spool {
+            return self.runtime.block_on(spool.hand(records, end, own));
+        }
         match self.insist(records) {
-            Ok(()) => Handed::Safe { refused: Vec::new() },
+            Ok(()) => Handed::Safe { refused: Vec::new(), delivered: true },
             Err(error) if error.is_permanent() && records.len() > 1 => self.one_by_one(records),
             Err(error) if error.is_permanent() && !matches!(error, LogError::Closed) => {
                 self.tell_refused(records, &error);
-                Handed::Safe { refused: vec![0] }
+                Handed::Safe { refused: vec![0], delivered: true }
             }
             Err(error) => Handed::Given { up: error },
+        }
+    }
+
+    /// Nothing will come any more.
+    pub fn end(&mut self) {
+        if let Some(spool) = &mut self.spool {
+            spool.end();
         }
     }
 
@@ -59,7 +75,7 @@ impl Handing {
                 Err(error) => return Handed::Given { up: error },
             }
         }
-        Handed::Safe { refused }
+        Handed::Safe { refused, delivered: true }
     }
 
     fn tell_refused(&self, records: &[Outgoing], error: &LogError) {

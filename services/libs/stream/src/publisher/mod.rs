@@ -29,12 +29,13 @@ use std::{
 use domain::{Clock, partition};
 use schemas::{DeadLetter, Event, StreamManifest, TopicSpec, stream_manifest};
 
+use self::epoch::Epoch;
 pub use self::{
     config::{Filter, PublisherConfig, Ring},
     error::PublisherError,
     told::{Abandoned, Left, LossRange, Published, PublisherStats},
 };
-use self::{epoch::Epoch, shared::Shared};
+pub(crate) use self::{handing::Handed, shared::Shared};
 use crate::{EventLog, MAX_RECORD_BYTES, Reason, header, ring};
 
 /// An event may not be larger; a dead letter may be as large as a record of the log.
@@ -65,8 +66,9 @@ impl Publisher {
                 (opened.live, opened.dead)
             }
         };
-        let shared = Arc::new(Shared::new(log, config, Epoch::fresh(live)));
-        forwarder::start(shared.clone(), dead.into_iter().map(Epoch::dead).collect())?;
+        let dead = dead.into_iter().map(|ring| Arc::new(Epoch::dead(ring))).collect();
+        let shared = Arc::new(Shared::new(log, config, Epoch::fresh(live), dead));
+        forwarder::start(shared.clone())?;
         Ok(Self { _last_one_out: Arc::new(StopOnDrop(shared.clone())), shared })
     }
 
@@ -296,6 +298,7 @@ impl Shared {
         } else {
             self.epoch.ring.release();
         }
+        self.dead.iter().for_each(|dead| dead.ring.release());
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Shared {
     pub config: PublisherConfig,
     pub boot_id: Option<String>,
     pub epoch: Epoch,
+    /// Those that a dead process left, until they are drained and gone.
+    pub dead: Vec<Arc<Epoch>>,
     topics: RwLock<HashMap<&'static str, Arc<[Line]>>>,
     pub wake: Wake,
     /// No more numbers are given.
@@ -69,12 +71,13 @@ pub struct Counters {
 }
 
 impl Shared {
-    pub fn new(log: Arc<dyn EventLog>, config: PublisherConfig, epoch: Epoch) -> Self {
+    pub fn new(log: Arc<dyn EventLog>, config: PublisherConfig, epoch: Epoch, dead: Vec<Arc<Epoch>>) -> Self {
         Self {
             log,
             config,
             boot_id: Some(crate::ring::boot_id()).filter(|id| !id.is_empty()),
             epoch,
+            dead,
             topics: RwLock::default(),
             wake: Wake::default(),
             closed: AtomicBool::new(false),

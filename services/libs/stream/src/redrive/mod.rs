@@ -201,7 +201,11 @@ fn cut_of(dead: &DeadLetter) -> Option<&DeadHeader> {
 }
 
 /// A value that was too large for a letter, from where it still stands.
-async fn whole(log: &Arc<dyn EventLog>, topic: &'static TopicSpec, dead: &DeadLetter) -> Result<Option<Bytes>, LogError> {
+async fn whole(
+    log: &Arc<dyn EventLog>,
+    topic: &'static TopicSpec,
+    dead: &DeadLetter,
+) -> Result<Option<Bytes>, LogError> {
     let at = Assigned { topic, partition: dead.source_partition, next_offset: Some(dead.source_offset) };
     let mut source = log.assign(vec![at]).await?;
     let found = source.poll_within(Room { events: 1, bytes: 1 }, Duration::from_secs(5)).await?;

@@ -72,6 +72,41 @@ impl Figures {
         }
     }
 
+    /// Events of earlier epochs that were found, or went in before our own.
+    pub fn inherit(&self, events: u64) {
+        self.inherited.fetch_add(events, Relaxed);
+        self.spooled.fetch_add(events, Relaxed);
+    }
+
+    /// Our own went in. Gives how many ever did.
+    pub fn spooled(&self, events: u64) -> u64 {
+        self.spooled.fetch_add(events, Relaxed) + events
+    }
+
+    /// The next ones came out. Gives how many of them were our own.
+    pub fn sent(&self, events: u64) -> u64 {
+        let before = self.sent.fetch_add(events, Relaxed);
+        (before + events).saturating_sub(before.max(self.inherited.load(Relaxed)))
+    }
+
+    /// How many ever came out.
+    pub fn all_sent(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
+    pub fn all_spooled(&self) -> u64 {
+        self.spooled.load(Relaxed)
+    }
+
+    pub fn set_oldest(&self, wall_us: Option<i64>) {
+        self.oldest_us.store(wall_us.unwrap_or(0), Relaxed);
+    }
+
+    pub fn set_bytes(&self, bytes: u64, fill: u64) {
+        self.bytes.store(bytes, Relaxed);
+        self.fill.store(fill, Relaxed);
+    }
+
     pub fn fill(&self) -> u64 {
         self.fill.load(Relaxed)
     }
@@ -79,5 +114,23 @@ impl Figures {
     pub fn set_way(&self, way: Way) {
         let at = Way::ALL.iter().position(|w| *w == way).unwrap_or(0);
         self.way.store(at as u8, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_of_earlier_epochs_come_out_first_and_are_not_ours() {
+        let figures = Figures::default();
+        figures.inherit(10);
+        figures.spooled(5);
+        assert_eq!((figures.read().events, figures.read().own_events), (15, 5));
+        assert_eq!(figures.sent(8), 0);
+        assert_eq!((figures.read().events, figures.read().own_events), (7, 5));
+        assert_eq!(figures.sent(4), 2);
+        assert_eq!(figures.sent(3), 3);
+        assert_eq!(figures.read(), Inside { way: Way::Log, ..Inside::default() });
     }
 }

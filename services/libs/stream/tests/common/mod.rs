@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 pub mod cluster;
+pub mod fake;
 pub mod kafka;
 
 use std::{
