@@ -9,6 +9,7 @@ mod common;
 use std::{
     cell::{Cell, RefCell},
     future::Future,
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -34,11 +35,11 @@ fn mock() -> (Mock, KafkaConfig) {
 }
 
 /// Publishes without pause while the fault does its work, then a little longer; gives what arrived.
-async fn under<F: Future<Output = ()>>(fault: impl FnOnce(Arc<Mock>, Progress) -> F) -> Arrived {
+async fn under<F: Future<Output = ()>>(fault: impl FnOnce(Rc<Mock>, Progress) -> F) -> Arrived {
     let (cluster, config) = mock();
     let figures = config.figures.clone();
     let log: Arc<dyn EventLog> = Arc::new(KafkaLog::new(config).expect("a client"));
-    let cluster = Arc::new(cluster);
+    let cluster = Rc::new(cluster);
     let progress = Progress::default();
     let over = Cell::new(false);
     let sent = RefCell::new(0);
@@ -68,7 +69,7 @@ async fn under<F: Future<Output = ()>>(fault: impl FnOnce(Arc<Mock>, Progress) -
 
 /// Rounds that were acknowledged.
 #[derive(Clone, Default)]
-struct Progress(std::rc::Rc<Cell<u64>>);
+struct Progress(Rc<Cell<u64>>);
 
 impl Progress {
     async fn more(&self, rounds: u64) {

@@ -99,7 +99,7 @@ async fn storm(log: Arc<dyn EventLog>) {
             // Every fifth event is published twice, as after a retry whose first try had arrived.
             let batch = (id..id + 50).flat_map(|n: u64| {
                 let event = outgoing(&STORM, &format!("call-{}", n % 97), &n.to_string());
-                std::iter::repeat_n(event, if n % 5 == 0 { 2 } else { 1 })
+                std::iter::repeat_n(event, if n.is_multiple_of(5) { 2 } else { 1 })
             });
             common::append(&log, batch.collect()).await;
             id += 50;
