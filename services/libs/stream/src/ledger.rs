@@ -102,6 +102,11 @@ impl<P: Ord + Copy> Ledger<P> {
         out
     }
 
+    /// There is something to commit.
+    pub fn has_committable(&self) -> bool {
+        self.lines.values().any(|line| line.next != line.reported)
+    }
+
     /// What was taken for a commit that then failed is due again.
     pub fn give_back(&mut self, commits: &[(P, i64)]) {
         for (partition, _) in commits {

@@ -207,7 +207,8 @@ impl<'a> Intake<'a> {
         self.pump.stats.set_in_flight(events, bytes);
     }
 
-    fn look_at_assignment(&mut self) {
+    /// Partitions may have changed in a read that was given up half-way: asked before anything is settled or committed.
+    pub fn look_at_assignment(&mut self) {
         if self.lease.is_some() {
             return;
         }
@@ -299,30 +300,17 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Where to begin under this lease: a partition that stays goes on where it is.
-    pub fn places(&self, lease: &[Leased]) -> Vec<Assigned> {
-        let place = |leased: &Leased| {
-            let part = part_of(&leased.part);
-            let stays = self.numbers.get(&part) == Some(&leased.epoch);
-            let next = self.ledger.next(part).filter(|_| stays).or(leased.part.next_offset);
-            Assigned { next_offset: next, ..leased.part }
-        };
-        lease.iter().map(place).collect()
+    /// Whether this partition stays as it is under the new lease.
+    pub fn stays(&self, leased: &Leased) -> bool {
+        self.numbers.get(&part_of(&leased.part)) == Some(&leased.epoch)
     }
 
-    /// Goes on with this reader and lease. Everything that is not finished is read again.
+    /// Goes on with this reader and lease. Whatever the handler's store does not have yet is read again.
     pub fn follow(&mut self, source: Box<dyn Source>, lease: &[Leased]) {
         self.source = source;
         self.paused = false;
-        let numbers: Numbers = Arc::new(lease.iter().map(|l| (part_of(&l.part), l.epoch)).collect());
-        let before = std::mem::replace(&mut self.numbers, numbers.clone());
-        self.forget(|part| numbers.contains_key(&part) && numbers.get(&part) == before.get(&part));
-        self.inbox.clear();
-        self.parking = Parking::default();
-        self.show_parked();
-        for part in numbers.keys() {
-            self.ledger.rewind(*part);
-        }
+        self.forget(|_| false);
+        self.numbers = Arc::new(lease.iter().map(|l| (part_of(&l.part), l.epoch)).collect());
     }
 
     fn number_by_lease(&mut self) {

@@ -10,7 +10,7 @@
 //!
 //! Invariants: a commit never passes an unfinished record, nor a dead letter that is not yet in the log; what was read under an older
 //! assignment of a partition is forgotten, its result dropped and its commit not made; what is read and not finished never exceeds the
-//! budget in events nor in bytes.
+//! budget in events, nor in bytes by more than the one record that reaches it.
 
 mod caps;
 pub mod dead_letter;

@@ -58,7 +58,7 @@ impl PumpStats {
         self.retries.load(Ordering::Relaxed)
     }
 
-    /// Read and not finished: events and bytes, never above the budget (a single record larger than it goes alone).
+    /// Read and not finished: events and bytes. At most the budget; only the record that reaches it in bytes may pass it.
     pub fn in_flight(&self) -> (usize, usize) {
         (self.in_flight_events.load(Ordering::Relaxed), self.in_flight_bytes.load(Ordering::Relaxed))
     }

@@ -18,7 +18,7 @@ use super::{
     lag::{self, Memory},
     look::Look,
 };
-use crate::{Commit, Lag, LogError, Record, Source};
+use crate::{Assigned, Commit, Lag, LogError, Record, Source};
 
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 const LAG_EVERY: Duration = Duration::from_secs(1);
@@ -99,16 +99,18 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
                 continue;
             }
             read_backoff = BACKOFF_MIN;
+            self.intake.look_at_assignment();
             let batch = self.intake.next_batch(self.pump.config.max_batch);
             if !batch.is_empty() {
                 self.handle(handler, batch).await?;
             }
-            if self.decide() {
-                // A failure that may pass leaves it for the next batch's commit.
-                let _later = self.commit_stored(handler).await?;
-            }
+            self.decide();
             if Instant::now() >= self.next_commit {
                 self.commit().await?;
+                if self.leased && self.intake.ledger.has_committable() {
+                    // A dead letter was decided without a batch. A failure that may pass leaves it for the next time.
+                    let _later = self.commit_stored(handler).await?;
+                }
             }
             self.look_at_lag(handler).await;
         }
@@ -168,6 +170,7 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
             if !self.pause(backoff).await || self.follow_lease().await? {
                 return Ok(());
             }
+            self.intake.look_at_assignment();
             let ours = self.still_ours(&began);
             batch.retain(|record| ours.contains_key(&part(record)));
             if batch.is_empty() {
@@ -217,6 +220,7 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
         if std::mem::replace(settled, true) {
             return Ok(());
         }
+        self.intake.look_at_assignment();
         let mut by_index: HashMap<usize, &Poison> = poison.iter().map(|p| (p.index, p)).collect();
         let now_us = self.pump.client.publisher.clock().now().wall_us;
         let ours = self.still_ours(began);
@@ -260,18 +264,17 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
         }
     }
 
-    /// Suspects whose time has come are dead letters. True: there were some.
-    fn decide(&mut self) -> bool {
+    /// Suspects whose time has come are dead letters.
+    fn decide(&mut self) {
         if !self.jury.is_waiting() {
-            return false;
+            return;
         }
+        self.intake.look_at_assignment();
         self.jury.forget(|suspect| self.intake.number(suspect.part()) == Some(suspect.number));
         let no_room = self.intake.room().is_none() && !self.intake.has_records();
         let dead = self.jury.due(Instant::now(), no_room);
-        let some = !dead.is_empty();
         self.bury(dead);
         self.show_in_flight();
-        some
     }
 
     fn bury(&mut self, dead: Vec<Suspect>) {
@@ -367,6 +370,7 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
         if self.pump.config.group.is_none() || self.leased {
             return Ok(());
         }
+        self.intake.look_at_assignment();
         let taken = self.intake.ledger.take_committable();
         if taken.is_empty() {
             return Ok(());
@@ -451,7 +455,12 @@ impl<'a, B: Fn() + Send> Turn<'a, B> {
     /// Reads the partitions of a new lease. True: there was one.
     async fn follow_lease(&mut self) -> Result<bool, PumpError> {
         let Some(lease) = self.intake.changed_lease() else { return Ok(false) };
-        let places = self.intake.places(&lease);
+        // Not from the ledger: what is finished there need not be in the handler's store yet.
+        let place = |leased: &Leased| {
+            let stored = self.stored.get(&part_of(&leased.part)).copied().filter(|_| self.intake.stays(leased));
+            Assigned { next_offset: stored.or(leased.part.next_offset), ..leased.part }
+        };
+        let places: Vec<Assigned> = lease.iter().map(place).collect();
         let Some(source) = self.pump.open(Some(places.clone()), &self.shutdown, &self.beat).await? else {
             return Ok(true);
         };
