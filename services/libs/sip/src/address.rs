@@ -1,6 +1,6 @@
 //! `name-addr` and `addr-spec`: From, To, Contact, Route and their kin.
 
-use crate::class::{BARE, Cursor, DISPLAY, URI};
+use crate::class::{self, BARE, Cursor, DISPLAY, TOKEN, URI};
 use crate::scan::trim;
 use crate::span::Span;
 
@@ -26,7 +26,7 @@ pub(crate) struct Parts {
 impl Parts {
     /// Reads the whole of `value`. `None` for what two parsers could read differently: an open quote, a bare comma in the
     /// display name, white space inside an address without angle brackets, text between `>` and the first parameter, a
-    /// second, an empty or a quoted tag.
+    /// second, an empty or a quoted tag, or one that is no token.
     pub(crate) fn read(message: &[u8], value: Span) -> Option<Parts> {
         let mut cursor = Cursor::new(message, value);
         let mut parts = Parts::default();
@@ -70,6 +70,9 @@ impl Parts {
             let param = cursor.param()?;
             if param.name.len() == 3 && param.name.of(message).eq_ignore_ascii_case(b"tag") {
                 let tag = param.value.filter(|v| !v.is_empty() && !param.is_quoted && parts.tag.is_empty())?;
+                if !class::all(tag.of(message), TOKEN) {
+                    return None;
+                }
                 parts.tag = tag;
             }
             cursor.skip_space();

@@ -1,7 +1,7 @@
 //! Building messages from received ones by edits: every byte that is not meant to change is copied as it came.
 //!
-//! Two things are put right on the way, because other parsers read them differently: white space before the colon of a
-//! header, and the IPv6 form of the old grammar in a request URI (RFC 5118 §4.10).
+//! Three things are put right on the way, because other parsers read them differently: white space before the colon of a
+//! header and behind the value of one that may stand only once, white space around the parameters of From and To, and the IPv6 form of the old grammar in a request URI (RFC 5118 §4.10).
 //!
 //! Our own Via and Record-Route go directly after the start line, so they are on top whatever order the sender chose.
 
@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::net::SocketAddr;
 
+use crate::address::Parts;
 use crate::header::Name;
 use crate::host::{host_ip, writable_uri};
 use crate::index::{Header, Start};
@@ -62,12 +63,13 @@ pub fn forward(message: &Message<'_>, edit: &Forward<'_>, out: &mut Vec<u8>) {
             }
             Name::Route if pop > 0 => drop_values(message, header, &mut pop, &mut copy, out),
             Name::MaxForwards => {
-                copy.tidy(header, out);
+                copy.tidy_name(header, out);
                 copy.until(header.value.start, out);
                 let _ = write!(out, "{}", edit.max_forwards);
-                copy.skip_to(header.value.end);
+                copy.skip_to(header.line.end - 2);
             }
             _ if is_stripped(message, header, edit.strip) => copy.drop_line(header, out),
+            Name::From | Name::To => copy.tidy_address(header, out),
             _ => copy.tidy(header, out),
         }
     }
@@ -99,6 +101,8 @@ pub fn forward_response(message: &Message<'_>, status: Option<(u16, &str)>, stri
             drop_values(message, header, &mut pop, &mut copy, out);
         } else if is_stripped(message, header, strip) {
             copy.drop_line(header, out);
+        } else if matches!(header.name, Name::From | Name::To) {
+            copy.tidy_address(header, out);
         } else {
             copy.tidy(header, out);
         }
@@ -301,12 +305,52 @@ impl<'a> Copier<'a> {
 
     /// White space before the colon goes: legal, but a parser that does not know that misses the header, and with it maybe a
     /// Content-Length or a To.
-    fn tidy(&mut self, header: &Header, out: &mut Vec<u8>) {
+    fn tidy_name(&mut self, header: &Header, out: &mut Vec<u8>) {
         let end = header.label.end;
         if self.bytes.get(end as usize) != Some(&b':') {
             self.until(end, out);
             let rest = &self.bytes[end as usize..];
             self.skip_to(end + memchr::memchr(b':', rest).unwrap_or_default() as u32);
+        }
+    }
+
+    /// The name, and the white space behind a value that some parsers would take for a part of it.
+    fn tidy(&mut self, header: &Header, out: &mut Vec<u8>) {
+        self.tidy_name(header, out);
+        let line_end = header.line.end - 2;
+        if header.name.is_single() && header.value.end != line_end {
+            self.until(header.value.end, out);
+            self.skip_to(line_end);
+        }
+    }
+
+    /// From and To: white space between the address and its tag goes too, for the same reason.
+    fn tidy_address(&mut self, header: &Header, out: &mut Vec<u8>) {
+        let line_end = header.line.end - 2;
+        self.tidy_name(header, out);
+        self.tidy_params(header, out);
+        self.until(header.value.end, out);
+        self.skip_to(line_end);
+    }
+
+    fn tidy_params(&mut self, header: &Header, out: &mut Vec<u8>) {
+        if memchr::memchr3(b' ', b'\t', b'\r', header.value.of(self.bytes)).is_none() {
+            return;
+        }
+        let Some(parts) = Parts::read(self.bytes, header.value) else { return };
+        let closes = u32::from(self.bytes.get(parts.uri.end as usize) == Some(&b'>'));
+        self.until(parts.uri.end + closes, out);
+        self.skip_to(parts.params.start);
+        let mut is_quoted = false;
+        let mut is_escaped = false;
+        for at in parts.params.start..parts.params.end {
+            let byte = self.bytes[at as usize];
+            if !is_quoted && is_space(byte) {
+                self.until(at, out);
+                self.skip_to(at + 1);
+            }
+            is_quoted ^= byte == b'"' && !is_escaped;
+            is_escaped = is_quoted && byte == b'\\' && !is_escaped;
         }
     }
 

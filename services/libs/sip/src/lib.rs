@@ -38,5 +38,5 @@ pub use reject::Reject;
 pub use scan::{comma_values, trim};
 pub use span::Span;
 pub use uri::{Uri, UriError};
-pub use verdict::{Judged, Verdict, inspect, judge, unsupported};
+pub use verdict::{Judged, Verdict, inspect, judge, judge_broken, unsupported};
 pub use via::{Rport, Via};

@@ -64,6 +64,20 @@ pub fn judge<'a>(index: &'a mut Index, bytes: &'a [u8]) -> Judged<'a> {
     }
 }
 
+/// What to say to the head of a message that broke the framing of its stream, before the stream is closed.
+#[must_use]
+pub fn judge_broken<'a>(index: &'a mut Index, head: &'a [u8], reject: Reject) -> Judged<'a> {
+    // The parser may find another fault first, or none; the one of the framing counts.
+    let _ = index.read(head);
+    let message = index.salvage(head).filter(|m| m.method() != Method::Ack);
+    let why = reject.label();
+    let verdict = match (reject.status(), message) {
+        (Some(status), Some(_)) => Verdict::Answer { status, why },
+        _ => Verdict::Drop { why },
+    };
+    Judged { message, verdict, reject: Some(reject) }
+}
+
 /// Decides about a message that was read without fault.
 #[must_use]
 pub fn inspect(m: &Message<'_>) -> Verdict {
