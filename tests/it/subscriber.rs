@@ -30,8 +30,9 @@ fn subscribe(api: &str, topic: &str, call: Option<&str>) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
 
-/// Every topic of a platform on Kafka, by a stock client and as JSON lines; `calls` is how many there must be.
-pub fn reads_every_topic(api: &str, prefix: &str, calls: usize) {
+/// Every topic of a platform on Kafka, by a stock client and as JSON lines; there must be so many `calls`, `told` of them with a
+/// record.
+pub fn reads_every_topic(api: &str, prefix: &str, calls: usize, told: usize) {
     let broker = std::env::var("TRUNKLINE_TEST_KAFKA").expect("the caller looked");
     let python = tests::root().join("target/local/python/bin/python");
     let script = tests::root().join("infra/examples/subscribe.py");
@@ -58,7 +59,7 @@ pub fn reads_every_topic(api: &str, prefix: &str, calls: usize) {
         let readers: Vec<_> = topics.iter().map(|topic| (topic, scope.spawn(move || read(topic)))).collect();
         readers.into_iter().map(|(topic, reader)| (topic, reader.join().expect("read"))).collect()
     });
-    for topic in ["sip.transactions", "cdr.calls"] {
+    for (topic, calls) in [("sip.transactions", calls), ("cdr.calls", told)] {
         let (by_client, by_lines) = &found[&topic.to_owned()];
         for records in [by_client, by_lines] {
             let ids: std::collections::BTreeSet<&str> =
