@@ -169,16 +169,16 @@ impl Forwarder {
         let records = Arc::new(epoch.records(frames));
         let (refused, delivered) = match self.handing.hand(&records, end, own) {
             Handed::Safe { refused, delivered } => (refused, delivered),
-            Handed::Given { up } if own && matches!(shared.config.ring, Ring::Private { .. }) => {
-                tracing::error!(producer = shared.config.producer, events = frames.len(), error = %up, "events are lost and declared");
+            Handed::Kept { why } if own && matches!(shared.config.ring, Ring::Private { .. }) => {
+                tracing::error!(producer = shared.config.producer, events = frames.len(), error = %why, "events are lost and declared");
                 self.declare(epoch, frames.iter(), Reason::Abandoned);
                 epoch.ring.advance(end, frames);
                 self.delivered(0, end);
                 return true;
             }
-            Handed::Given { up } => {
+            Handed::Kept { why } => {
                 tracing::warn!(
-                    producer = shared.config.producer, events = epoch.ring.events(), error = %up,
+                    producer = shared.config.producer, events = epoch.ring.events(), error = %why,
                     "events stay in the ring for the next start"
                 );
                 return false;

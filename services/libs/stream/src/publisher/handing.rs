@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::shared::Shared;
-use crate::{LogError, Outgoing, spool::Into};
+use crate::{LogError, Outgoing, spool::Entrance};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -19,21 +19,21 @@ pub enum Handed {
     /// It is safe, but for those at these places, which nobody will ever take. `delivered`: it is where it should go; else it is in
     /// the spool, and the sender tells when it arrived.
     Safe { refused: Vec<usize>, delivered: bool },
-    /// Nobody publishes any more, and it is not safe.
-    Given { up: LogError },
+    /// Nobody publishes any more, and it could not be made safe.
+    Kept { why: LogError },
 }
 
 pub struct Handing {
     shared: Arc<Shared>,
     runtime: tokio::runtime::Runtime,
     complained: Option<Instant>,
-    spool: Option<Into>,
+    spool: Option<Entrance>,
 }
 
 impl Handing {
     pub fn start(shared: Arc<Shared>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let spool = shared.config.spool.clone().map(|config| Into::start(shared.clone(), config)).transpose()?;
+        let spool = shared.config.spool.clone().map(|config| Entrance::start(shared.clone(), config)).transpose()?;
         Ok(Self { shared, runtime, complained: None, spool })
     }
 
@@ -50,7 +50,7 @@ impl Handing {
                 self.tell_refused(records, &error);
                 Handed::Safe { refused: vec![0], delivered: true }
             }
-            Err(error) => Handed::Given { up: error },
+            Err(error) => Handed::Kept { why: error },
         }
     }
 
@@ -72,7 +72,7 @@ impl Handing {
                     self.tell_refused(&one, &error);
                     refused.push(at);
                 }
-                Err(error) => return Handed::Given { up: error },
+                Err(error) => return Handed::Kept { why: error },
             }
         }
         Handed::Safe { refused, delivered: true }

@@ -8,21 +8,21 @@
 //! | module | what |
 //! |---|---|
 //! | `between` | what forwarder and sender agree on: whose turn it is to send, how far everything is |
-//! | `into` | the forwarder's side: into the spool, or past it |
+//! | `entrance` | the forwarder's side: into the spool, or past it |
 //! | `sender` | the sender's side: out of the spool, several appends in flight |
 //! | `flight` | appends in flight, in order, and repeating them in order |
 //! | `figures` | counters |
 
 mod between;
+mod entrance;
 mod figures;
 mod flight;
-mod into;
 mod sender;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use self::figures::Way;
-pub(crate) use self::{figures::Figures, into::Into};
+pub(crate) use self::{entrance::Entrance, figures::Figures};
 use crate::{Ack, EmbeddedConfig, Files, Keep, RealFiles};
 
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub struct SpoolConfig {
 const GROUP: &str = "sender";
 
 impl SpoolConfig {
-    pub fn new(dir: impl core::convert::Into<PathBuf>) -> Self {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             max_bytes: 20 << 30,

@@ -49,7 +49,6 @@ pub fn start(shared: Arc<Shared>, between: Arc<Between>, config: SpoolConfig) ->
         kept_at: now,
         complained: None,
         reserve_at: now,
-        skipped: 0,
     };
     std::thread::Builder::new().name("sender".into()).spawn(move || sender.run(&runtime))
 }
@@ -64,7 +63,6 @@ struct Sender {
     kept_at: Instant,
     complained: Option<Instant>,
     reserve_at: Instant,
-    skipped: u64,
 }
 
 impl Sender {
@@ -259,9 +257,6 @@ impl Sender {
         self.shared.spool.set_bytes(stats.backlog_bytes, if emergency { 1000 } else { fill });
         let waits = self.shared.spool.read().events > 0;
         self.shared.spool.set_oldest(self.flight.oldest_us().filter(|_| waits));
-        if stats.skipped > self.skipped {
-            self.skipped = stats.skipped;
-        }
         if !log.has_reserve() && self.config.reserve_bytes > 0 && self.reserve_at.elapsed() >= RESERVE_EVERY {
             self.reserve_at = Instant::now();
             let log = log.clone();

@@ -26,7 +26,7 @@ const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 type Answer = Pin<Box<dyn Future<Output = Result<(), LogError>> + Send>>;
 
-pub struct Into {
+pub struct Entrance {
     shared: Arc<Shared>,
     between: Arc<Between>,
     config: SpoolConfig,
@@ -40,7 +40,7 @@ pub struct Into {
     complained: Option<Instant>,
 }
 
-impl Into {
+impl Entrance {
     pub fn start(shared: Arc<Shared>, config: SpoolConfig) -> std::io::Result<Self> {
         let between = Arc::new(Between::default());
         let sender = Some(sender::start(shared.clone(), between.clone(), config.clone())?);
@@ -64,7 +64,7 @@ impl Into {
         loop {
             if !self.past || self.tried.elapsed() >= TRY_SPOOL {
                 self.tried = Instant::now();
-                match self.into_spool(records, end).await {
+                match self.spool_takes(records, end).await {
                     Ok(()) => {
                         self.is_in_the_spool(records.len() as u64, end, own);
                         return Handed::Safe { refused: Vec::new(), delivered: false };
@@ -80,7 +80,7 @@ impl Into {
                     return handed;
                 }
             } else if stopped {
-                return Handed::Given { up: given_up() };
+                return Handed::Kept { why: given_up() };
             } else {
                 self.shared.spool.set_way(Way::Stuck);
                 tokio::time::sleep(STUCK_WAIT).await;
@@ -106,7 +106,7 @@ impl Into {
         figures.set_way(Way::Spool);
     }
 
-    async fn into_spool(&mut self, records: &Arc<Vec<Outgoing>>, end: u64) -> Result<(), LogError> {
+    async fn spool_takes(&mut self, records: &Arc<Vec<Outgoing>>, end: u64) -> Result<(), LogError> {
         let Some(spool) = self.open_spool().await else { return Err(not_open()) };
         let mut skip = Vec::new();
         if let Some((hung, mut answer)) = self.hanging.take() {
@@ -188,17 +188,17 @@ impl Into {
                 Ok(Err(error)) => {
                     self.complain(&error);
                     if self.shared.wake.is_stopped() {
-                        return Some(Handed::Given { up: error });
+                        return Some(Handed::Kept { why: error });
                     }
                     tokio::time::sleep(STUCK_WAIT).await;
                     return None;
                 }
-                Err(_) if self.shared.wake.is_stopped() => return Some(Handed::Given { up: given_up() }),
+                Err(_) if self.shared.wake.is_stopped() => return Some(Handed::Kept { why: given_up() }),
                 // Kafka does not answer either. The batch may be in its client's queue: a copy, in order, if it goes both ways.
                 Err(_) => {
                     self.shared.spool.set_way(Way::Stuck);
                     self.tried = Instant::now();
-                    if self.into_spool(records, end).await.is_ok() {
+                    if self.spool_takes(records, end).await.is_ok() {
                         self.is_in_the_spool(records.len() as u64, end, own);
                         return Some(Handed::Safe { refused: Vec::new(), delivered: false });
                     }
@@ -218,7 +218,7 @@ impl Into {
                         refused.push(at);
                         break;
                     }
-                    Err(error) if self.shared.wake.is_stopped() => return Handed::Given { up: error },
+                    Err(error) if self.shared.wake.is_stopped() => return Handed::Kept { why: error },
                     Err(error) => {
                         self.complain(&error);
                         tokio::time::sleep(STUCK_WAIT).await;
