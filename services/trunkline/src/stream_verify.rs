@@ -34,7 +34,9 @@ async fn verify(settings: &Settings, args: &VerifyArgs) -> anyhow::Result<ExitCo
         Some(name) => vec![crate::topics::named(name)?],
         None => schemas::all_topics().to_vec(),
     };
-    let findings = reading::read(&log, topics, args.producer.as_deref()).await?;
+    let findings = reading::read(&log, topics, args.producer.as_deref())
+        .await
+        .context("the topics cannot be read whole (on Kafka: are they all there? trunkline topics list)")?;
     let damage = embedded.map(|log| log.damage()).unwrap_or_default();
     let text =
         if args.json { report::json(&findings, &damage).to_string() + "\n" } else { report::text(&findings, &damage) };
@@ -42,8 +44,10 @@ async fn verify(settings: &Settings, args: &VerifyArgs) -> anyhow::Result<ExitCo
     Ok(if findings.lost() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+type Opened = (Arc<dyn EventLog>, Option<Arc<EmbeddedLog>>);
+
 /// The embedded log knows more about itself than the port tells.
-fn open(settings: &Settings) -> anyhow::Result<(Arc<dyn EventLog>, Option<Arc<EmbeddedLog>>)> {
+fn open(settings: &Settings) -> anyhow::Result<Opened> {
     if settings.stream.adapter == Adapter::Kafka {
         return Ok((settings.open_log_to_read()?, None));
     }

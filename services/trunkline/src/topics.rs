@@ -84,7 +84,12 @@ async fn list(settings: &Settings) -> anyhow::Result<()> {
     }
     say(&text)?;
     if let Some(problem) = problem {
-        eprintln!("without figures of the log: {problem}");
+        let hint = if settings.stream.adapter == Adapter::Kafka {
+            " (are the topics there? trunkline topics create)"
+        } else {
+            ""
+        };
+        eprintln!("without figures of the log: {problem}{hint}");
     }
     Ok(())
 }

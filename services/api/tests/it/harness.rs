@@ -57,6 +57,35 @@ pub async fn start_after(before: impl FnOnce(&Publisher), change: impl FnOnce(&m
     Api { addr: running.addr, life: host.life, metrics: host.metrics, log, publisher, dir }
 }
 
+/// An api on the tests' Kafka with topics of its own; `None` where there is no broker.
+pub async fn on_kafka() -> Option<(SocketAddr, Publisher, tempfile::TempDir)> {
+    use std::io::Write;
+    let Some(bootstrap) = std::env::var("TRUNKLINE_TEST_KAFKA").ok().filter(|address| !address.is_empty()) else {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: the api over Kafka (TRUNKLINE_TEST_KAFKA names no broker)");
+        return None;
+    };
+    let mut kafka = stream::Config { adapter: stream::Adapter::Kafka, ..stream::Config::default() };
+    kafka.topic_prefix = format!("api.{}.", std::process::id());
+    kafka.kafka.bootstrap = bootstrap;
+    let dir = tempfile::tempdir().unwrap();
+    let log = stream::open(&kafka, dir.path()).unwrap();
+    log.ensure_topics(schemas::all_topics()).await.unwrap();
+    let host = Host {
+        life: Lifecycle::new(LONG),
+        metrics: Metrics::new(),
+        clock: Arc::new(SystemClock),
+        data_dir: dir.path().to_owned(),
+        run_dir: dir.path().join("run"),
+        keys: Arc::new(kit::keys::ensure(&dir.path().join("keys")).unwrap()),
+    };
+    let service = Service::open("api", &host).unwrap();
+    let producer = PublisherConfig::new(service.instance.producer(), service.instance.epoch, Arc::new(SystemClock));
+    let publisher = Publisher::start(Arc::clone(&log), producer).unwrap();
+    let config = api::Config { bind: "127.0.0.1:0".parse().unwrap(), ..api::Config::default() };
+    let running = api::run(config, service, Client { log, publisher: publisher.clone() }).await.unwrap();
+    Some((running.addr, publisher, dir))
+}
+
 pub fn with_token(config: &mut api::Config, dir: &Path) {
     let file = dir.join("token");
     std::fs::write(&file, TOKEN).unwrap();

@@ -1,15 +1,20 @@
 //! Subscribing: a topic as JSON lines, and the schemas as a registry shows them.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use schemas::{CdrCall, ControlBlock, Event, IvrDecision, NodeHealth, SipTransaction};
 use serde_json::Value;
 
-use crate::harness::{Api, id, start};
+use crate::harness::{Api, id, on_kafka, start};
 use crate::http::{LONG, get};
 
 async fn lines(api: &Api, path: &str) -> (Vec<Value>, Value) {
-    let answer = get(api.addr, path).await;
+    lines_of(api.addr, path).await
+}
+
+async fn lines_of(addr: SocketAddr, path: &str) -> (Vec<Value>, Value) {
+    let answer = get(addr, path).await;
     assert_eq!(answer.status, 200, "{path}: {}", answer.body);
     assert!(answer.head.contains("application/x-ndjson"), "{}", answer.head);
     // Long answers come in chunks, whose frames are no JSON.
@@ -168,4 +173,28 @@ async fn a_registry_client_is_told_in_its_own_codes_what_is_not_there() {
         assert_eq!((answer.status, &answer.json()["error_code"]), (status, &Value::from(code)), "{path}");
         assert!(answer.head.contains("vnd.schemaregistry.v1+json"), "{path}: {}", answer.head);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_kafka_records_and_schemas_are_served_as_from_the_embedded_log() {
+    let Some((addr, publisher, _dir)) = on_kafka().await else { return };
+    for n in 0..50 {
+        publisher.publish(decision(n, 1));
+    }
+    publisher.flush(LONG).await.unwrap();
+    let (mut seen, mut from) = (Vec::new(), "beginning".to_owned());
+    loop {
+        let (lines, last) = lines_of(addr, &format!("/topics/ivr.decisions/records?limit=7&from={from}")).await;
+        seen.extend(lines);
+        from = last["next"].as_str().unwrap().to_owned();
+        if last["caught_up"] == true {
+            break;
+        }
+    }
+    let places: BTreeSet<_> = seen.iter().map(place).collect();
+    assert_eq!((seen.len(), places.len()), (50, 50), "nothing twice, nothing missed");
+    let (one, _) = lines_of(addr, &format!("/topics/ivr.decisions/records?from=beginning&call={}", id(3))).await;
+    assert_eq!(one.len(), 1, "{one:?}");
+    let schema = get(addr, "/registry/subjects/ivr.decisions-value/versions/latest").await;
+    assert_eq!((schema.status, &schema.json()["id"]), (200, &Value::from(IvrDecision::TOPIC.schema_id)));
 }

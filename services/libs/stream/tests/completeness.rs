@@ -277,7 +277,7 @@ proptest! {
         let cut = cut.min(fates.len());
         // Retention takes records; the first that is left says where.
         let first_left = fates.iter().enumerate().skip(cut).find(|(_, f)| arrived(f)).map_or(fates.len(), |(i, _)| i);
-        let last_left = fates.iter().rposition(|f| arrived(f)).filter(|last| *last >= cut);
+        let last_left = fates.iter().rposition(arrived).filter(|last| *last >= cut);
         let mut account = Account::default();
         let losses = ranges(&fates, join);
         let next_seq = fates.len() as i64;

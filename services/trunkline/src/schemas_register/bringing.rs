@@ -104,7 +104,7 @@ async fn import_mode(registry: &Registry, scope: &str) -> anyhow::Result<()> {
     }
     match registry.put(&path, &json!({ "mode": "IMPORT" })).await {
         Ok(_) => Ok(()),
-        Err(error) if error.status().is_some_and(|status| is_no(status)) => Err(error).context(
+        Err(error) if error.status().is_some_and(is_no) => Err(error).context(
             "the registry does not let its mode be set to IMPORT, so it would give ids of its own; allow it there \
              (mode.mutability=true, and the right to change the mode), or let subscribers use /registry of our api",
         ),

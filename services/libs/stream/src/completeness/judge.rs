@@ -83,7 +83,7 @@ impl Evidence<'_> {
         let mut findings = Findings {
             verdict: Verdict::Proven,
             numbers,
-            seen: self.seen.len(),
+            seen: self.seen.count(),
             declared: Vec::new(),
             lost: 0,
             lost_ranges: Vec::new(),

@@ -18,11 +18,8 @@ use std::collections::{BTreeSet, HashMap};
 use schemas::{Event, Identity, ManifestLine, StreamManifest};
 use serde::Serialize;
 
-use self::judge::Evidence;
-pub use self::{
-    judge::{Declared, Findings, Verdict},
-    ranges::Ranges,
-};
+pub use self::judge::{Declared, Findings, Verdict};
+use self::{judge::Evidence, ranges::Ranges};
 
 /// What is left of a partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

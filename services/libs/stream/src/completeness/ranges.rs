@@ -45,28 +45,6 @@ impl Ranges {
         true
     }
 
-    /// The same, for all numbers of a range.
-    pub fn insert_range(&mut self, range: RangeInclusive<i64>) {
-        self.settle();
-        let (mut first, mut last) = range.into_inner();
-        if first > last {
-            return;
-        }
-        let touching: Vec<i64> = self
-            .ranges
-            .range(..=last.saturating_add(1))
-            .rev()
-            .take_while(|(_, l)| **l >= first - 1)
-            .map(|(f, _)| *f)
-            .collect();
-        for key in touching {
-            let end = self.ranges.remove(&key).expect("it was just found");
-            first = first.min(key);
-            last = last.max(end);
-        }
-        self.ranges.insert(first, last);
-    }
-
     fn settle(&mut self) {
         if let Some((first, last)) = self.warm.take() {
             self.ranges.insert(first, last);
@@ -83,7 +61,7 @@ impl Ranges {
         all.into_iter()
     }
 
-    pub fn len(&self) -> i64 {
+    pub fn count(&self) -> i64 {
         self.iter().map(|(first, last)| last - first + 1).sum()
     }
 
@@ -130,21 +108,17 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn a_set_of_ranges_is_a_set(numbers in proptest::collection::vec(0_i64..60, 0..120), ranges in proptest::collection::vec((0_i64..60, 0_i64..9), 0..4)) {
+        fn a_set_of_ranges_is_a_set(numbers in proptest::collection::vec(0_i64..60, 0..120)) {
             let (mut set, mut naive) = (Ranges::default(), BTreeSet::new());
             for number in &numbers {
                 prop_assert_eq!(set.insert(*number), naive.insert(*number));
-            }
-            for (first, more) in ranges {
-                set.insert_range(first..=first + more);
-                naive.extend(first..=first + more);
             }
             for number in &numbers {
                 prop_assert!(!set.insert(*number));
             }
             let flat: Vec<i64> = set.iter().flat_map(|(first, last)| first..=last).collect();
             prop_assert_eq!(&flat, &naive.iter().copied().collect::<Vec<_>>());
-            prop_assert_eq!(set.len(), naive.len() as i64);
+            prop_assert_eq!(set.count(), naive.len() as i64);
             prop_assert_eq!((set.first(), set.last()), (naive.first().copied(), naive.last().copied()));
             let missing: Vec<i64> = set.missing(5..=50).into_iter().flat_map(|(first, last)| first..=last).collect();
             prop_assert_eq!(missing, (5..=50).filter(|n| !naive.contains(n)).collect::<Vec<_>>());
@@ -159,6 +133,6 @@ mod tests {
         for number in 0..100_000_000 {
             set.insert(number);
         }
-        assert_eq!((set.iter().count(), set.len()), (1, 100_000_000));
+        assert_eq!((set.iter().count(), set.count()), (1, 100_000_000));
     }
 }
