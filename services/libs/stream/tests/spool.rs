@@ -19,6 +19,7 @@ use common::{
     fake::{FakeLog, call, decision, id},
     until,
 };
+use schemas::NodeHealth;
 use stream::{Files, Publisher, PublisherConfig, RealFiles, Reason, Ring, SpoolConfig, Way};
 
 /// A disk with faults.
@@ -227,6 +228,27 @@ async fn a_disk_that_cannot_be_written_is_passed_and_later_used_again() {
         stage.assert_all(1, publisher.stats().accepted);
         assert_eq!(publisher.stats().delivered, publisher.stats().accepted);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_full_disk_sheds_nothing_while_the_log_takes_events() {
+    let stage = Stage::new();
+    let publisher = stage.start(1);
+    publisher.publish(call(0));
+    publisher.flush(DEADLINE).await.expect("delivered");
+    stage.disk.becomes(FULL);
+    publisher.publish(call(1));
+    until("events go past the spool", || publisher.stats().way == Way::Direct).await;
+    publisher.flush(DEADLINE).await.expect("delivered past the spool");
+    let shed = || publisher.stats().shed.iter().sum::<u64>();
+    // Only the moment between the full disk and the way past it may cost what matters less than calls.
+    until("health is let in", || {
+        let before = shed();
+        publisher.publish(NodeHealth { node_id: "fs1".to_owned(), ..NodeHealth::default() });
+        shed() == before
+    })
+    .await;
+    publisher.flush(DEADLINE).await.expect("delivered past the spool");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

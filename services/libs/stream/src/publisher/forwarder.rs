@@ -154,6 +154,7 @@ impl Forwarder {
                 );
                 shared.count_loss(schemas::Class::Life, Reason::Damaged, lost);
                 ring.give_up();
+                self.delivered(0, ring.head());
             }
             self.clear_graves();
         }
@@ -191,6 +192,7 @@ impl Forwarder {
         epoch.ring.advance(end, frames);
         if own {
             shared.oldest_us.store(0, Ordering::Relaxed);
+            shared.progress.send_modify(|n| *n += 1);
         }
         if own && delivered {
             self.delivered(frames.len() - refused.len(), end);

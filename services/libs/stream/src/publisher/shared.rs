@@ -194,7 +194,8 @@ impl Shared {
     }
 
     pub fn is_delivered(&self, to: u64) -> bool {
-        self.delivered_to.load(Ordering::Acquire) >= to
+        // The sender may be faster than the forwarder, which frees the ring's room when the spool has answered.
+        self.delivered_to.load(Ordering::Acquire) >= to && self.epoch.ring.head() >= to
     }
 
     /// What is below a position of the ring and not delivered. While the forwarder runs this is a moment old.

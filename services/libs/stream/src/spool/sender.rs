@@ -254,7 +254,16 @@ impl Sender {
         let stats = log.stats();
         let emergency = self.between.emergency.load(Ordering::Acquire);
         let fill = stats.backlog_bytes.saturating_mul(1000) / self.config.max_bytes.max(1);
-        self.shared.spool.set_bytes(stats.backlog_bytes, if emergency { 1000 } else { fill });
+        // What goes past the spool is not held up by how full that is.
+        let past = matches!(self.between.turn(), Turn::Forwarder);
+        let fill = if past {
+            0
+        } else if emergency {
+            1000
+        } else {
+            fill
+        };
+        self.shared.spool.set_bytes(stats.backlog_bytes, fill);
         let waits = self.shared.spool.read().events > 0;
         self.shared.spool.set_oldest(self.flight.oldest_us().filter(|_| waits));
         if !log.has_reserve() && self.config.reserve_bytes > 0 && self.reserve_at.elapsed() >= RESERVE_EVERY {
