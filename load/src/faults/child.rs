@@ -68,7 +68,7 @@ pub fn run(argument: &str) -> anyhow::Result<bool> {
     let disk = FaultyDisk::default();
     let embedded = EmbeddedConfig { files: Arc::new(disk.clone()), ..EmbeddedConfig::new(&life.data) };
     let log = life.way.open(embedded)?;
-    let spool = SpoolConfig::new(life.data.join("spool"));
+    let spool = SpoolConfig { files: Arc::new(disk.clone()), ..SpoolConfig::new(life.data.join("spool")) };
     let config = PublisherConfig {
         ring: Ring::Shared { dir: life.ring.clone(), bytes: life.ring_bytes },
         spool: life.way.is_kafka().then_some(spool),
