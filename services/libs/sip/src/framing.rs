@@ -203,6 +203,11 @@ impl Framer {
             let end = from + at + 4;
             return if end > MAX_HEAD + 4 { Err(Reject::HeadTooLarge) } else { Ok(Some(end)) };
         }
+        // Somebody else may take a bare LF for a line's end, and so see another head than we do.
+        let is_bare = |at: usize| at == 0 || self.buffer[at - 1] != b'\r';
+        if memchr::memchr_iter(b'\n', &self.buffer[self.searched..]).any(|at| is_bare(self.searched + at)) {
+            return Err(Reject::BareLineEnd);
+        }
         self.searched = self.buffer.len();
         // A lone CR may be the beginning of a keep-alive; anything else that is no SIP is not waited for.
         if self.buffer.len() > 8 && !looks_like_sip(&self.buffer) {
@@ -222,7 +227,7 @@ impl Framer {
         // A blank line inside what was found would be another head's end.
         let length = self.index.content_length(bytes)?.ok_or(Reject::NoContentLength)?;
         match usize::try_from(length) {
-            Ok(length) if head + length <= MAX_MESSAGE => Ok(length),
+            Ok(length) if length <= MAX_MESSAGE.saturating_sub(head) => Ok(length),
             _ => Err(Reject::TooLarge),
         }
     }

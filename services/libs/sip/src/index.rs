@@ -169,9 +169,10 @@ impl Index {
             if self.headers.len() >= MAX_HEADERS {
                 return Err(Reject::TooManyHeaders);
             }
+            let slot = self.headers.len();
             let mut pushed = self.push(bytes, line, end);
             if lines.has_other && !controls_are_quoted(&bytes[line..end]) {
-                let name = Name::of(self.headers.last().map_or(&b""[..], |h| h.label.of(bytes)));
+                let name = self.headers.get(slot).map_or(Name::Other, |header| header.name);
                 self.has_dirty_copy |= name.is_copied_to_answers();
                 pushed = Err(Reject::ControlByte);
             }

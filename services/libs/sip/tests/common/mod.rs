@@ -1,6 +1,7 @@
 //! What the torture tests share: the outcome of a message on either transport, and the proof that what goes on is read alike.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "only tests include this")]
 
 pub mod mutate;
 pub mod reread;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sip::edit::{Forward, forward, forward_response};
 use sip::framing::{Frame, Framer, FramerConfig, Input, Why};
-use sip::{Index, Judged, Message, Verdict, judge, judge_broken};
+use sip::{Index, Judged, Message, Reject, Verdict, judge, judge_broken};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -57,7 +58,7 @@ pub fn on_stream(bytes: &[u8], piece: usize) -> Vec<Outcome> {
                 Frame::Message(message) => {
                     let judged = judge(&mut index, &message);
                     check_written(&judged);
-                    let closes = judged.reject.is_some_and(sip::Reject::breaks_framing);
+                    let closes = judged.reject.is_some_and(Reject::breaks_framing);
                     closing(outcome(&judged), closes)
                 }
                 Frame::Ping => Outcome::KeepAlive,
@@ -113,6 +114,8 @@ fn check_written(judged: &Judged<'_>) {
         reread::by_rsip(&m, &out);
         let mut index = Index::new();
         let again = judge(&mut index, &out);
-        assert_eq!(again.reject, None, "what we write we can read: {}", String::from_utf8_lossy(&out));
+        // Our own lines may take a message at a limit beyond it.
+        let over = matches!(again.reject, Some(Reject::TooManyHeaders | Reject::TooLarge | Reject::HeadTooLarge));
+        assert!(over || again.reject.is_none(), "what we write we can read: {}", String::from_utf8_lossy(&out));
     }
 }

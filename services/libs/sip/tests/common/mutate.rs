@@ -17,8 +17,11 @@ const PAIRS: [(&str, &str); 12] = [
     ("session-expires", "x"),
 ];
 
+/// Every variant that one mutator makes of a message.
+pub type Mutator = fn(&[u8]) -> Mutants;
+
 /// Every mutator by name.
-pub const ALL: [(&str, fn(&[u8]) -> Mutants); 9] = [
+pub const ALL: [(&str, Mutator); 9] = [
     ("white space inserted", |m| insert_at(m, b" ", |_| true)),
     ("NUL inserted", |m| insert_at(m, b"\0", |_| true)),
     ("backslash inserted", |m| insert_at(m, b"\\", |_| true)),
