@@ -22,7 +22,7 @@ pub enum Place {
 #[derive(Clone)]
 pub struct Schema {
     pub name: String,
-    pub options: PgConnectOptions,
+    pub options: Box<PgConnectOptions>,
 }
 
 impl fmt::Debug for Schema {
@@ -74,6 +74,6 @@ impl Schema {
             .options([("search_path", settings.schema.as_str()), ("statement_timeout", "60s")])
             // And a client whose machine is gone loses its lock within half a minute, not after two hours.
             .options([("tcp_keepalives_idle", "10"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3")]);
-        Ok(Schema { name: settings.schema.clone(), options })
+        Ok(Schema { name: settings.schema.clone(), options: Box::new(options) })
     }
 }
