@@ -35,7 +35,7 @@ pub fn run(name: &'static str, args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         print!("{}", kit::settings::print(&settings));
         return Ok(ExitCode::SUCCESS);
     }
-    if settings.stream.adapter == stream::Adapter::Embedded {
+    if settings.stream.adapter == stream::Adapter::Embedded && !settings.stream.embedded.alone {
         bail!(
             "stream.adapter = \"embedded\" serves one process only: set stream.adapter = \"kafka\" and stream.kafka.bootstrap \
              to run `{name}` alone, or use `trunkline standalone`"
