@@ -33,13 +33,14 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
 fn broker(settings: &Settings) -> anyhow::Result<()> {
     let log = stream::open(&settings.stream, &settings.data_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let weak = runtime.block_on(async {
-        tokio::time::timeout(std::time::Duration::from_secs(12), crate::topics::weak(&*log)).await
-    });
+    let weak = runtime
+        .block_on(async { tokio::time::timeout(std::time::Duration::from_secs(12), crate::topics::weak(&*log)).await });
     match weak {
         Ok(text) if text.is_empty() => println!("the topics that are there are as they should be"),
         Ok(text) => print!("{text}"),
-        Err(_) => println!("note: the topics could not be looked at: no answer from {}", settings.stream.kafka.bootstrap),
+        Err(_) => {
+            println!("note: the topics could not be looked at: no answer from {}", settings.stream.kafka.bootstrap)
+        }
     }
     Ok(())
 }

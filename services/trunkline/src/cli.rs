@@ -70,7 +70,9 @@ pub enum Command {
     #[command(after_help = "Example: trunkline stream verify --topic sip.transactions")]
     Stream(StreamArgs),
     /// The schemas of this build, for registries of others
-    #[command(after_help = "Example: trunkline schemas register --registry https://registry.example:8081 --context .trunkline")]
+    #[command(
+        after_help = "Example: trunkline schemas register --registry https://registry.example:8081 --context .trunkline"
+    )]
     Schemas(SchemasArgs),
 }
 
