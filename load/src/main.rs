@@ -5,6 +5,7 @@
 
 mod avro;
 mod clock;
+mod edge_vs_kamailio;
 mod faults;
 mod leftovers;
 mod place;
@@ -13,7 +14,7 @@ mod stream;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: load avro|sip-parse|stream [--gate] [--smoke] …
+const USAGE: &str = "usage: load avro|edge-vs-kamailio|sip-parse|stream [--gate] [--smoke] …
        load stream-faults kill|outage|disk …";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -22,8 +23,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let rest: Vec<String> = args.collect();
     let pass = match name.as_deref() {
         Some("avro") => avro::run(&rest)?,
-        Some("sip-parse") => sip_parse::run(&rest)?,
         Some("stream") => stream::run(&rest)?,
+        Some("edge-vs-kamailio") => edge_vs_kamailio::run(&rest)?,
+        Some("sip-parse") => sip_parse::run(&rest)?,
         Some("stream-faults") => faults::run(&rest)?,
         _ => {
             eprintln!("{USAGE}");

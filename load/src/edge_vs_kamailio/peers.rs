@@ -1,0 +1,187 @@
+//! The two proxies, each started fresh for its turn with the same allow-list and the same two nodes.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use schemas::{Event, SipTransaction};
+use stream::{EmbeddedLog, EventLog, Start, Subscription, header};
+
+use super::sipp::{self, Process};
+
+/// Where everybody stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene {
+    pub caller: SocketAddr,
+    pub nodes: [SocketAddr; 2],
+}
+
+/// A proxy that is up.
+pub struct Peer {
+    pub process: Process,
+    /// Where the caller sends.
+    pub at: SocketAddr,
+}
+
+impl Peer {
+    /// All its processes are in a group of their own.
+    pub fn group(&self) -> u32 {
+        self.process.0.id()
+    }
+}
+
+pub fn kamailio(scene: Scene, dir: &Path) -> anyhow::Result<Peer> {
+    let at = sipp::free()?;
+    let sources = dir.join("sources");
+    fs::write(&sources, format!("1 {} 32 0 caller\n", scene.caller.ip()))?;
+    let nodes = dir.join("nodes");
+    fs::write(&nodes, format!("1 sip:{}\n1 sip:{}\n", scene.nodes[0], scene.nodes[1]))?;
+    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/kamailio/bench.cfg");
+    let template = fs::read_to_string(&template).with_context(|| template.display().to_string())?;
+    let cores = std::thread::available_parallelism()?.get();
+    // Kamailio replaces names only where they stand alone, so the file's names are filled in here.
+    let text = template
+        .replace("children=CHILDREN", &format!("children={cores}"))
+        .replace("listen=LISTEN", &format!("listen=udp:{at}"))
+        .replace("\"SOURCES\"", &format!("\"{}\"", sources.display()))
+        .replace("\"NODES\"", &format!("\"{}\"", nodes.display()));
+    let config = dir.join("kamailio.cfg");
+    fs::write(&config, text)?;
+    let log = dir.join("kamailio.log");
+    let mut command = Command::new("kamailio");
+    // In the foreground (its children keep the group), 64 MiB shared and 16 MiB private memory.
+    command.args(["-DD", "-E", "-m", "256", "-M", "16", "-f"]).arg(&config).args(["-w"]).arg(dir).arg("-Y").arg(dir);
+    let process = spawn(command, &log)?;
+    up(Peer { process, at }, &log)
+}
+
+pub fn edge(scene: Scene, binary: &Path, dir: &Path, run_dir: &Path) -> anyhow::Result<(Peer, PathBuf)> {
+    let (trunks, nodes, admin) = (sipp::free()?, sipp::free()?, sipp::free()?);
+    let data = dir.join("edge-data");
+    let keys = data.join("keys");
+    fs::create_dir_all(&keys)?;
+    let text = format!(
+        r#"
+data_dir = {data:?}
+run_dir = "{run}"
+
+[log]
+filter = "warn"
+
+[admin]
+bind = "127.0.0.1:{admin}"
+
+[stream.embedded]
+alone = true
+
+[edge]
+id = "bench"
+probe.enabled = false
+
+[[edge.listeners]]
+id = "trunks"
+side = "trunk"
+bind = "{trunks}"
+
+[[edge.listeners]]
+id = "nodes"
+side = "node"
+bind = "{nodes}"
+
+[[edge.trunks]]
+id = "caller"
+sources = ["{caller}"]
+
+[[edge.nodes]]
+id = "one"
+address = "{one}"
+
+[[edge.nodes]]
+id = "two"
+address = "{two}"
+"#,
+        run = run_dir.display(),
+        admin = admin.port(),
+        caller = scene.caller,
+        one = scene.nodes[0],
+        two = scene.nodes[1],
+    );
+    let config = dir.join("edge.toml");
+    fs::write(&config, text)?;
+    let key = keys.join("bench");
+    fs::write(&key, [b'k'; 32])?;
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let log = dir.join("edge.log");
+    let mut command = Command::new(binary);
+    command.arg("edge").arg("--config").arg(&config);
+    let process = spawn(command, &log)?;
+    Ok((up(Peer { process, at: trunks }, &log)?, data.join("stream")))
+}
+
+fn spawn(mut command: Command, log: &Path) -> anyhow::Result<Process> {
+    let said = fs::File::create(log)?;
+    command.process_group(0).stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
+    let program = command.get_program().to_string_lossy().into_owned();
+    Ok(Process(command.spawn().with_context(|| format!("{program} does not start"))?))
+}
+
+/// Waits until somebody has the port: then nobody else can bind it.
+fn up(mut peer: Peer, log: &Path) -> anyhow::Result<Peer> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while std::net::UdpSocket::bind(peer.at).is_ok() {
+        if let Some(status) = peer.process.0.try_wait()? {
+            bail!("it ended with {status}:\n{}", fs::read_to_string(log).unwrap_or_default());
+        }
+        ensure!(Instant::now() < deadline, "it has not bound {} within 20 s", peer.at);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The port is taken before the last child reads from it.
+    std::thread::sleep(Duration::from_millis(500));
+    Ok(peer)
+}
+
+/// How many events of the edge are in its log, by kind; waits until they stand still.
+pub fn published(log: &Path) -> anyhow::Result<Published> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let log = EmbeddedLog::open_read_only(log)?;
+        let topics = vec![SipTransaction::TOPIC];
+        let mut source = log.subscribe(Subscription { group: None, topics, start: Start::Beginning }).await?;
+        let mut published = Published::default();
+        loop {
+            let records = source.poll(5000, Duration::from_secs(1)).await?;
+            if records.is_empty() {
+                return Ok(published);
+            }
+            for record in &records {
+                match record.header(header::EVENT_TYPE) {
+                    Some(b"attempt") => published.attempts += 1,
+                    Some(b"answered") => published.answered += 1,
+                    Some(b"ended") => published.ended += 1,
+                    _ => published.others += 1,
+                }
+            }
+        }
+    })
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Published {
+    pub attempts: u64,
+    pub answered: u64,
+    pub ended: u64,
+    pub others: u64,
+}
+
+impl Published {
+    /// Exactly three events for each call.
+    pub fn complete(self, calls: u64) -> anyhow::Result<()> {
+        let all = [self.attempts, self.answered, self.ended].iter().all(|n| *n == calls);
+        ensure!(all && self.others == 0, "void: {calls} calls, but published {self:?}");
+        Ok(())
+    }
+}
