@@ -49,11 +49,55 @@ impl Side {
     }
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    #[default]
+    Udp,
+    Tcp,
+    Tls,
+    Ws,
+    Wss,
+}
+
+impl Transport {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::Ws => "ws",
+            Transport::Wss => "wss",
+        }
+    }
+
+    /// As a Via says it.
+    #[must_use]
+    pub fn as_via(self) -> &'static str {
+        match self {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+            Transport::Ws => "WS",
+            Transport::Wss => "WSS",
+        }
+    }
+
+    /// Bytes in order over connections; nothing is sent twice on it.
+    #[must_use]
+    pub fn is_stream(self) -> bool {
+        self != Transport::Udp
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerConfig {
     pub id: String,
     pub side: Side,
+    #[serde(default)]
+    pub transport: Transport,
     pub bind: SocketAddr,
     /// What Via and Record-Route say; needed when `bind` is a wildcard address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +113,10 @@ pub struct TrunkConfig {
     /// Where calls to this trunk are sent; without it none are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
+    /// How it is spoken to: the first one. A request above 1,300 bytes that would go over UDP goes over TCP when TCP is in
+    /// the list.
+    #[serde(default = "default_transports")]
+    pub transports: Vec<Transport>,
     /// Pool of nodes that its calls go to.
     #[serde(default = "default_pool")]
     pub pool: String,
@@ -88,6 +136,9 @@ pub struct NodeConfig {
     pub id: String,
     /// Where its SIP profile listens and sends from.
     pub address: SocketAddr,
+    /// As of a trunk.
+    #[serde(default = "default_transports")]
+    pub transports: Vec<Transport>,
     #[serde(default = "default_pool")]
     pub pool: String,
     #[serde(default = "default_weight")]
@@ -153,6 +204,10 @@ fn default_pool() -> String {
     "inbound".to_owned()
 }
 
+fn default_transports() -> Vec<Transport> {
+    vec![Transport::Udp]
+}
+
 fn default_weight() -> f64 {
     1.0
 }
@@ -162,6 +217,7 @@ impl Default for Config {
         let listener = |id: &str, side, port| ListenerConfig {
             id: id.to_owned(),
             side,
+            transport: Transport::Udp,
             bind: SocketAddr::from(([127, 0, 0, 1], port)),
             advertise: None,
         };
@@ -178,6 +234,34 @@ impl Default for Config {
             receive_buffer_bytes: 4 * 1024 * 1024,
             emergency: ["112", "911", "999"].map(str::to_owned).to_vec(),
             admin: None,
+        }
+    }
+}
+
+impl Default for TrunkConfig {
+    fn default() -> TrunkConfig {
+        TrunkConfig {
+            id: String::new(),
+            sources: Vec::new(),
+            address: None,
+            transports: default_transports(),
+            pool: default_pool(),
+            cps: 0.0,
+            account: None,
+            emergency: None,
+        }
+    }
+}
+
+impl Default for NodeConfig {
+    fn default() -> NodeConfig {
+        NodeConfig {
+            id: String::new(),
+            address: SocketAddr::from(([127, 0, 0, 1], 5080)),
+            transports: default_transports(),
+            pool: default_pool(),
+            weight: default_weight(),
+            sources: Vec::new(),
         }
     }
 }
@@ -358,6 +442,10 @@ impl Config {
                 out.push(Problem::new(key, "", "an address that peers can reach, since bind is a wildcard"));
             }
         }
+        for (i, listener) in self.listeners.iter().enumerate().filter(|(_, l)| l.transport.is_stream()) {
+            let key = join(at, &format!("listeners[{i}].transport"));
+            out.push(Problem::new(key, listener.transport.as_str(), "\"udp\": the others are not served yet"));
+        }
         for side in [Side::Trunk, Side::Node] {
             if !self.listeners.iter().any(|l| l.side == side) {
                 let why = format!("at least one listener with side = \"{}\"", side.as_str());
@@ -415,13 +503,7 @@ mod tests {
     fn all_mistakes_are_named_at_once() {
         let mut config = Config::default();
         config.listeners[0].bind = "0.0.0.0:5060".parse().unwrap();
-        config.nodes.push(NodeConfig {
-            id: "n".into(),
-            address: "127.0.0.1:1".parse().unwrap(),
-            pool: "inbound".into(),
-            weight: 0.0,
-            sources: vec![],
-        });
+        config.nodes.push(NodeConfig { id: "n".into(), weight: 0.0, ..NodeConfig::default() });
         config.routes.push(RouteConfig { prefix: String::new(), trunks: vec!["nobody".into()] });
         config.probe.timeout_ms = 5_000;
         let mut out = Vec::new();

@@ -12,7 +12,8 @@ mod metrics;
 
 pub use app::{Running, run};
 pub use config::{
-    Config, LimitConfig, ListenerConfig, NodeConfig, ProbeConfig, RouteConfig, Side, Source, TimerConfig, TrunkConfig,
+    Config, LimitConfig, ListenerConfig, NodeConfig, ProbeConfig, RouteConfig, Side, Source, TimerConfig, Transport,
+    TrunkConfig,
 };
 pub use core::{BlockSnapshot, Counters, NodeSnapshot as NodeView, Snapshot, TrunkSnapshot};
 pub use error::Error;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::icmp;
 use crate::core::control::Control;
-use crate::core::{Action, Input, Proxy, Snapshot};
+use crate::core::{Action, Hop, Input, Proxy, Snapshot};
 
 /// Packets taken from one socket before the others and the clock get their turn.
 const BURST: usize = 64;
@@ -157,7 +157,8 @@ impl Loop {
                     Ok((length, from)) => {
                         let now = self.clock.now();
                         let bytes = &self.buffer[..length];
-                        self.proxy.handle(now, Input::Datagram { listener, from, bytes });
+                        let hop = Hop::to(listener as u16, from);
+                        self.proxy.handle(now, Input::Datagram { hop, bytes });
                         self.perform();
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -181,7 +182,7 @@ impl Loop {
     fn perform(&mut self) {
         while let Some(action) = self.proxy.poll() {
             match action {
-                Action::Send { listener, to, bytes } => self.send(listener, to, &bytes),
+                Action::Send { hop, bytes } => self.send(hop, &bytes),
                 Action::Transaction(event) => drop(self.publisher.publish(*event)),
                 Action::Rejections(event) => drop(self.publisher.publish(*event)),
                 Action::Health(event) => drop(self.publisher.publish(*event)),
@@ -190,10 +191,10 @@ impl Loop {
     }
 
     /// A packet that the system does not take is lost, as on the wire; SIP repeats what matters.
-    fn send(&mut self, listener: usize, to: SocketAddr, bytes: &[u8]) {
+    fn send(&mut self, hop: Hop, bytes: &[u8]) {
         // The first failure may be the echo of an older packet to somewhere else; it is cleared by being told.
         for _ in 0..2 {
-            match self.sockets[listener].try_send_to(bytes, to) {
+            match self.sockets[hop.place()].try_send_to(bytes, hop.addr) {
                 Ok(_) => return,
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
                 Err(_) => break,

@@ -76,9 +76,9 @@ impl Proxy {
 
     /// The 100 that stops the sender from repeating itself.
     pub(super) fn trying(&mut self, cx: &Cx, m: &Message<'_>, invite: &mut Invite) {
-        invite.last = self.local_answer(m, cx.from, 100, &[]);
+        invite.last = self.local_answer(m, cx.hop.addr, 100, &[]);
         invite.times.trying = Some(invite.since(cx.now));
-        self.send(cx.listener, cx.from, invite.last.clone());
+        self.send(cx.hop, invite.last.clone());
     }
 
     pub(super) fn new_invite(&mut self, cx: &Cx, m: &Message<'_>, key: u128, kind: Kind) -> Box<Invite> {
@@ -92,8 +92,7 @@ impl Proxy {
         Box::new(Invite {
             kind,
             peer: cx.peer,
-            listener: cx.listener,
-            source: cx.from,
+            hop: cx.hop,
             request: Bytes::copy_from_slice(m.bytes()),
             received: cx.now,
             server_key: key,
@@ -227,7 +226,7 @@ impl Proxy {
         let subject = Subject {
             trunk: &trunk.id,
             account: trunk.account.as_deref(),
-            source: cx.from,
+            source: cx.hop.addr,
             caller: Number { raw: &caller, e164: parties.caller_e164.as_deref() },
             callee: Number { raw: &callee, e164: parties.callee_e164.as_deref() },
         };
@@ -281,7 +280,7 @@ impl Proxy {
         let unsupported = refusal.unsupported.clone().unwrap_or_default();
         let extra = [("Unsupported", unsupported.as_bytes())];
         let add: &[(&str, &[u8])] = if refusal.unsupported.is_some() { &extra } else { &[] };
-        invite.last = self.local_answer(m, cx.from, refusal.status, add);
+        invite.last = self.local_answer(m, cx.hop.addr, refusal.status, add);
         invite.finished = Some(refusal.status);
         invite.times.finished = Some(invite.since(cx.now));
         self.setting_up -= 1;
@@ -295,8 +294,7 @@ impl Proxy {
             self.tell_refused(cx, m, invite, decision, refusal.status);
         } else if let Peer::Trunk(t) = cx.peer {
             let refused = super::rejections::Refused {
-                from: cx.from,
-                listener: cx.listener,
+                hop: cx.hop,
                 trunk: Some(t),
                 bytes: m.bytes().len(),
                 reason: refusal.reason,
@@ -305,7 +303,7 @@ impl Proxy {
             };
             self.rejections.count_trunk(cx.now.wall_us, t, &refused);
         }
-        self.send(cx.listener, cx.from, invite.last.clone());
+        self.send(cx.hop, invite.last.clone());
     }
 }
 

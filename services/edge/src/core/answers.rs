@@ -155,7 +155,7 @@ impl Proxy {
         let mut index = self.scratch.take().unwrap_or_default();
         if let Ok(sent) = index.parse(&branch.sent) {
             ack_non_2xx(&sent, response, &mut ack);
-            self.send(branch.listener, branch.to, ack.into());
+            self.send(branch.hop, ack.into());
         }
         self.scratch = Some(index);
     }
@@ -223,7 +223,7 @@ impl Proxy {
                 // A second index: the first one may still hold the response.
                 let mut request = Index::new();
                 let bytes = match request.parse(&invite.request) {
-                    Ok(m) => self.local_answer(&m, invite.source, local, &[]),
+                    Ok(m) => self.local_answer(&m, invite.hop.addr, local, &[]),
                     Err(_) => Bytes::new(),
                 };
                 (local, bytes, None)
@@ -271,17 +271,15 @@ impl Proxy {
             return;
         }
         invite.last = bytes.clone();
-        let (listener, to) = (invite.listener, invite.source);
-        self.send(listener, to, bytes);
+        self.send(invite.hop, bytes);
     }
 
     pub(super) fn run_invite_server(&mut self, invite: &mut Invite) {
         while let Some(action) = invite.server.poll() {
             match action {
                 Action::Resend if !invite.last.is_empty() => {
-                    let (listener, to, bytes) = (invite.listener, invite.source, invite.last.clone());
                     self.counters.retransmissions_out += 1;
-                    self.send(listener, to, bytes);
+                    self.send(invite.hop, invite.last.clone());
                 }
                 Action::NoAck => {
                     invite.timer_fired.get_or_insert("no_ack");
@@ -324,9 +322,9 @@ impl Proxy {
                     if let Peer::Node(n) = branch.target {
                         self.nodes[n].retransmits += 1;
                     }
-                    let (listener, to, bytes) = (branch.listener, branch.to, branch.sent.clone());
+                    let (hop, bytes) = (branch.hop, branch.sent.clone());
                     self.counters.retransmissions_out += 1;
-                    self.send(listener, to, bytes);
+                    self.send(hop, bytes);
                 }
                 Action::TimedOut if branch.end.is_none() => {
                     branch.facts.finished = Some(now.mono_us.saturating_sub(invite.received.mono_us));

@@ -18,7 +18,7 @@ use super::health::State;
 use super::invite::{Branch, BranchFacts, Cancel, Invite, Route};
 use super::slab::Slot;
 use super::topology::Peer;
-use super::{ClientRef, Proxy};
+use super::{ClientRef, Hop, Proxy};
 
 impl Proxy {
     /// Refreshes how the nodes of a pool look to the balancer.
@@ -129,11 +129,11 @@ impl Proxy {
         invite.tried.push(target);
         let attempt = invite.branches.len() as u32 + 1;
         let leg = LegId::edge(&invite.call, &invite.identity.call_id, &invite.identity.from_tag, m.cseq(), attempt);
-        let listener = self.topology.listener_for(target.side(), to);
+        let hop = self.topology.hop_to(target, to);
         let name =
             BranchName::derive(&self.keys, m, u8::try_from(attempt).unwrap_or(u8::MAX), self.topology.hash_of(target));
         let signed = matches!(target, Peer::Node(_)).then(|| self.keys.sign(&invite.call, &leg));
-        let bytes = self.write_forward(invite, m, target, to, listener, &name.text, signed.as_deref());
+        let bytes = self.write_forward(invite, m, target, hop, &name.text, signed.as_deref());
         let wait = match target {
             Peer::Node(_) => self.times.first_response_node,
             Peer::Trunk(_) => self.times.first_response_trunk,
@@ -147,8 +147,7 @@ impl Proxy {
             attempt,
             leg,
             target,
-            listener,
-            to,
+            hop,
             key: name.key,
             text: name.text,
             sent: bytes.clone(),
@@ -175,7 +174,7 @@ impl Proxy {
         decision.chosen_id = Some(self.topology.id_of(target).to_owned());
         decision.failover_reason = failover.map(str::to_owned);
         self.tell_attempt(now, invite, m, decision, signed);
-        self.send(listener, to, bytes);
+        self.send(hop, bytes);
         true
     }
 
@@ -218,8 +217,7 @@ impl Proxy {
         invite: &Invite,
         m: &Message<'_>,
         target: Peer,
-        to: SocketAddr,
-        listener: usize,
+        hop: Hop,
         branch: &str,
         signed: Option<&str>,
     ) -> bytes::Bytes {
@@ -232,11 +230,11 @@ impl Proxy {
             trunk: hash(|p| matches!(p, Peer::Trunk(_))),
         };
         let cookie = cookie.seal(&self.keys, m.call_id(), m.from_tag());
-        let route = |listener: usize| format!("<sip:{cookie}@{};lr>", self.topology.listeners[listener].host);
+        let route = |hop: Hop| format!("<sip:{cookie}@{};lr>", self.topology.listener(hop).host);
         // RFC 5658: the side that the request leaves by is on top.
-        let (outer, inner) = (route(listener), route(invite.listener));
-        let via = format!("SIP/2.0/UDP {};branch={branch}", self.topology.listeners[listener].host);
-        let uri = rewrite_uri(m.uri(), to);
+        let (outer, inner) = (route(hop), route(invite.hop));
+        let via = self.topology.via(hop, branch);
+        let uri = rewrite_uri(m.uri(), hop.addr);
         let header = [(HEADER, signed.unwrap_or_default().as_bytes())];
         let mut out = Vec::with_capacity(m.bytes().len() + 480);
         let edit = Forward {
@@ -245,7 +243,7 @@ impl Proxy {
             record_routes: &[outer.as_bytes(), inner.as_bytes()],
             pop_routes: invite.pop_routes,
             max_forwards: m.max_forwards().map_or(70, |n| n.saturating_sub(1)),
-            source: Some(invite.source),
+            source: Some(invite.hop.addr),
             strip: &[HEADER],
             add: if signed.is_some() { &header } else { &[] },
         };

@@ -69,8 +69,8 @@ impl Proxy {
             bytes: bytes.clone(),
             gives_up: now.mono_us + self.times.sip.give_up(),
         };
-        let (listener, to) = (branch.listener, branch.to);
-        self.send(listener, to, bytes);
+        let hop = branch.hop;
+        self.send(hop, bytes);
     }
 
     /// The next hop answered our CANCEL. The INVITE's own final response is still to come.
@@ -95,7 +95,7 @@ impl Proxy {
 
     pub(super) fn tick_cancel(&mut self, now: Now, slot: Slot, invite: &mut Invite, at: usize) {
         let branch = &mut invite.branches[at];
-        let (listener, to) = (branch.listener, branch.to);
+        let hop = branch.hop;
         let Cancel::Sent { client, bytes, gives_up } = &mut branch.cancel else { return };
         client.handle(now.mono_us, ClientInput::Tick);
         let mut resend = None;
@@ -107,7 +107,7 @@ impl Proxy {
         let over = now.mono_us >= *gives_up;
         if let Some(bytes) = resend {
             self.counters.retransmissions_out += 1;
-            self.send(listener, to, bytes);
+            self.send(hop, bytes);
         }
         let branch = &mut invite.branches[at];
         if over && branch.waits_for_cancelled_final() {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use domain::{CallId, LegId, Now};
 
+use super::Hop;
 use super::hash::Seed;
 use super::slab::{Slab, Slot};
 use super::topology::Peer;
@@ -36,8 +37,8 @@ pub struct Dialog {
     pub caller: Peer,
     pub callee: Peer,
     /// Where the parties' packets came from and went to, for requests whose target is no usable literal.
-    pub caller_address: std::net::SocketAddr,
-    pub callee_address: std::net::SocketAddr,
+    pub caller_hop: Hop,
+    pub callee_hop: Hop,
     pub caller_number: Box<str>,
     pub callee_number: Box<str>,
     pub received: Now,

@@ -91,7 +91,7 @@ pub fn transport(m: &Message<'_>, from: SocketAddr, listener: &Listener) -> SipT
         destination_ip: Some(listener.address.ip().to_string()),
         destination_port: Some(listener.address.port()),
         listener_id: Some(listener.id.clone()),
-        transport: Some("udp".to_owned()),
+        transport: Some(listener.transport.as_str().to_owned()),
         received: (asked || differs).then(|| ip.to_string()),
         rport: asked.then_some(from.port()),
         message_bytes: i32::try_from(m.bytes().len()).ok(),

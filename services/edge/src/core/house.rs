@@ -11,7 +11,7 @@ use super::invite::End;
 use super::slab::Slot;
 use super::timers::Owner;
 use super::topology::Peer;
-use super::{Action, ClientRef, Proxy};
+use super::{Action, ClientRef, Hop, Proxy};
 
 const SECOND: u64 = 1_000_000;
 const SUMMARY: u64 = 5 * SECOND;
@@ -68,16 +68,16 @@ impl Proxy {
 
     fn obey(&mut self, now: Now, node: usize, order: Order) {
         let to = self.topology.nodes[node].address;
-        let listener = self.topology.listener_for(Peer::Node(node).side(), to);
+        let hop = self.topology.hop_to(Peer::Node(node), to);
         match order {
             Order::Send => {
-                let bytes = self.write_probe(node, listener);
+                let bytes = self.write_probe(node, hop);
                 self.nodes[node].probe_bytes = bytes.clone();
-                self.send(listener, to, bytes);
+                self.send(hop, bytes);
             }
             Order::Resend => {
                 let bytes = self.nodes[node].probe_bytes.clone();
-                self.send(listener, to, bytes);
+                self.send(hop, bytes);
             }
             Order::Changed { before } => {
                 self.report_node(now, node, Some(before));
@@ -90,7 +90,7 @@ impl Proxy {
         }
     }
 
-    fn write_probe(&mut self, node: usize, listener: usize) -> Bytes {
+    fn write_probe(&mut self, node: usize, hop: Hop) -> Bytes {
         if let Some(old) = self.nodes[node].probe_key.take() {
             self.clients.remove(&old);
         }
@@ -98,14 +98,14 @@ impl Proxy {
         let name = BranchName::own(&self.keys, nonce);
         self.clients.insert(name.key, ClientRef::Probe(node));
         self.nodes[node].probe_key = Some(name.key);
-        let host = &self.topology.listeners[listener].host;
+        let host = &self.topology.listener(hop).host;
         let address = self.topology.nodes[node].address;
         let uri = format!("sip:{address}");
         let mut out = Vec::with_capacity(320);
         Request {
             method: "OPTIONS",
             uri: uri.as_bytes(),
-            via: format!("SIP/2.0/UDP {host};branch={}", name.text).as_bytes(),
+            via: self.topology.via(hop, &name.text).as_bytes(),
             from: format!("<sip:probe@{host}>;tag={nonce:x}").as_bytes(),
             to: format!("<{uri}>").as_bytes(),
             call_id: format!("probe-{nonce:x}@{host}").as_bytes(),

@@ -20,31 +20,31 @@ use super::relay::{Client, Purpose, Relay, Server};
 use super::slab::Slot;
 use super::timers::Armed;
 use super::topology::Peer;
-use super::{ClientRef, Cx, Proxy, ServerRef, facts};
+use super::{ClientRef, Cx, Hop, Proxy, ServerRef, facts};
 
 /// Where a request inside a dialog goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hop {
+pub(super) struct Next {
     pub verified: Verified,
     pub pop_routes: usize,
     pub target: Peer,
-    pub to: SocketAddr,
+    pub hop: Hop,
     pub dialog: Option<Slot>,
 }
 
 impl Proxy {
     pub(super) fn in_dialog(&mut self, cx: &Cx, m: &Message<'_>, key: u128) {
-        let hop = match self.hop(cx, m) {
-            Ok(hop) => hop,
+        let next = match self.next_in_dialog(cx, m) {
+            Ok(next) => next,
             Err((status, reason)) => return self.reject(cx, m, status, reason),
         };
         if m.max_forwards() == Some(0) {
             return self.reject(cx, m, 483, "max_forwards");
         }
         match m.method() {
-            Method::Invite => self.reinvite(cx, m, key, &hop),
-            Method::Bye => self.bye(cx, m, key, &hop),
-            _ => self.pass_on(cx, m, key, &hop, Purpose::Other),
+            Method::Invite => self.reinvite(cx, m, key, &next),
+            Method::Bye => self.bye(cx, m, key, &next),
+            _ => self.pass_on(cx, m, key, &next, Purpose::Other),
         }
     }
 
@@ -65,20 +65,20 @@ impl Proxy {
                 return;
             }
         }
-        let hop = match self.hop(cx, m) {
-            Ok(hop) if m.max_forwards() != Some(0) => hop,
+        let next = match self.next_in_dialog(cx, m) {
+            Ok(next) if m.max_forwards() != Some(0) => next,
             Ok(_) => return self.note_rejected(cx, m, "max_forwards", None),
             Err((_, reason)) => return self.note_rejected(cx, m, reason, None),
         };
-        if let Some(dialog) = hop.dialog.and_then(|slot| self.dialogs.get_mut(slot)) {
+        if let Some(dialog) = next.dialog.and_then(|slot| self.dialogs.get_mut(slot)) {
             dialog.ack_us.get_or_insert(cx.now.mono_us.saturating_sub(dialog.received.mono_us));
         }
-        let (_, listener, bytes) = self.write_in_dialog(cx, m, &hop);
-        self.send(listener, hop.to, bytes);
+        let (_, bytes) = self.write_in_dialog(cx, m, &next);
+        self.send(next.hop, bytes);
     }
 
     /// Verifies the cookie and finds the other side.
-    fn hop(&self, cx: &Cx, m: &Message<'_>) -> Result<Hop, (u16, &'static str)> {
+    fn next_in_dialog(&self, cx: &Cx, m: &Message<'_>) -> Result<Next, (u16, &'static str)> {
         let (pop_routes, verified, next) = self.own_routes(m);
         let verified = verified.or_else(|| self.without_route(m)).ok_or((481, "bad_cookie"))?;
         let node = self.topology.node_by_hash(verified.cookie.node).ok_or((481, "unknown_node"))?;
@@ -86,12 +86,12 @@ impl Proxy {
         let (node, trunk) = (Peer::Node(node), Peer::Trunk(trunk));
         let sender_side = cx.peer.side();
         let (sender, target) = if sender_side == trunk.side() { (trunk, node) } else { (node, trunk) };
-        if cx.peer != sender && !self.topology.owns(sender, cx.from) {
+        if cx.peer != sender && !self.topology.owns(sender, cx.hop.addr) {
             return Err((481, "foreign_cookie"));
         }
         let dialog = self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag());
-        let to = self.target_address(m, next, target, verified, dialog).ok_or((403, "route"))?;
-        Ok(Hop { verified, pop_routes, target, to, dialog })
+        let hop = self.target_hop(m, next, target, verified, dialog).ok_or((403, "route"))?;
+        Ok(Next { verified, pop_routes, target, hop, dialog })
     }
 
     /// A user agent that ignores Record-Route sends the rest of its dialog to our own address without any Route. The dialog that
@@ -137,77 +137,78 @@ impl Proxy {
     }
 
     /// The next Route or the request URI when it names the target's own address; else where the dialog's packets went.
-    fn target_address(
+    fn target_hop(
         &self,
         m: &Message<'_>,
         next: Option<NameAddr<'_>>,
         target: Peer,
         verified: Verified,
         dialog: Option<Slot>,
-    ) -> Option<SocketAddr> {
+    ) -> Option<Hop> {
+        let way = |to: SocketAddr| self.topology.hop_to(target, to);
         let literal = |uri: &[u8]| {
             let uri = Uri::parse(uri).ok()?;
             Some(SocketAddr::new(uri.ip()?, uri.port.unwrap_or(5060)))
         };
         if let Some(route) = next {
-            return literal(route.uri).filter(|&to| self.topology.owns(target, to));
+            return literal(route.uri).filter(|&to| self.topology.owns(target, to)).map(way);
         }
         if let Some(to) = literal(m.uri()).filter(|&to| self.topology.owns(target, to)) {
-            return Some(to);
+            return Some(way(to));
         }
         let remembered = dialog.and_then(|slot| self.dialogs.get(slot)).map(|d| {
             // The sender is the caller: the request goes to the callee, and the other way round.
-            if verified.from_caller { d.callee_address } else { d.caller_address }
+            if verified.from_caller { d.callee_hop } else { d.caller_hop }
         });
-        remembered.or(match target {
-            Peer::Node(n) => Some(self.topology.nodes[n].address),
-            Peer::Trunk(t) => self.topology.trunks[t].address,
+        remembered.or_else(|| {
+            Some(way(match target {
+                Peer::Node(n) => self.topology.nodes[n].address,
+                Peer::Trunk(t) => self.topology.trunks[t].address?,
+            }))
         })
     }
 
-    fn write_in_dialog(&self, cx: &Cx, m: &Message<'_>, hop: &Hop) -> (BranchName, usize, bytes::Bytes) {
-        let listener = self.topology.listener_for(hop.target.side(), hop.to);
-        let name = BranchName::derive(&self.keys, m, 1, self.topology.hash_of(hop.target));
-        let via = format!("SIP/2.0/UDP {};branch={}", self.topology.listeners[listener].host, name.text);
+    fn write_in_dialog(&self, cx: &Cx, m: &Message<'_>, next: &Next) -> (BranchName, bytes::Bytes) {
+        let name = BranchName::derive(&self.keys, m, 1, self.topology.hash_of(next.target));
+        let via = self.topology.via(next.hop, &name.text);
         let mut out = Vec::with_capacity(m.bytes().len() + 160);
         let edit = Forward {
             uri: None,
             via: Some(via.as_bytes()),
             record_routes: &[],
-            pop_routes: hop.pop_routes,
+            pop_routes: next.pop_routes,
             max_forwards: m.max_forwards().map_or(70, |n| n.saturating_sub(1)),
-            source: Some(cx.from),
+            source: Some(cx.hop.addr),
             strip: STRIP,
             add: &[],
         };
         forward(m, &edit, &mut out);
-        (name, listener, out.into())
+        (name, out.into())
     }
 
-    fn reinvite(&mut self, cx: &Cx, m: &Message<'_>, key: u128, hop: &Hop) {
+    fn reinvite(&mut self, cx: &Cx, m: &Message<'_>, key: u128, next: &Next) {
         if self.setting_up >= self.config.limits.open_invites {
             return self.reject(cx, m, 503, "overload");
         }
         let mut invite = self.new_invite(cx, m, key, Kind::InDialog);
-        invite.call = hop.verified.cookie.call;
-        invite.dialog = hop.dialog;
-        invite.identity.reinvite_kind = self.reinvite_kind(m, hop.dialog);
-        if let Some(dialog) = hop.dialog.and_then(|slot| self.dialogs.get_mut(slot)) {
+        invite.call = next.verified.cookie.call;
+        invite.dialog = next.dialog;
+        invite.identity.reinvite_kind = self.reinvite_kind(m, next.dialog);
+        if let Some(dialog) = next.dialog.and_then(|slot| self.dialogs.get_mut(slot)) {
             dialog.reinvites += 1;
         }
         let slot = self.invites.reserve();
         self.servers.insert(key, ServerRef::Invite(slot));
         self.setting_up += 1;
         self.trying(cx, m, &mut invite);
-        let (name, listener, bytes) = self.write_in_dialog(cx, m, hop);
+        let (name, bytes) = self.write_in_dialog(cx, m, next);
         self.clients.insert(name.key, ClientRef::Invite(slot, 0));
         let leg = domain::LegId::edge(&invite.call, &invite.identity.call_id, &invite.identity.from_tag, m.cseq(), 1);
         invite.branches.push(Branch {
             attempt: 1,
             leg,
-            target: hop.target,
-            listener,
-            to: hop.to,
+            target: next.target,
+            hop: next.hop,
             key: name.key,
             text: name.text,
             sent: bytes.clone(),
@@ -225,7 +226,7 @@ impl Proxy {
             late: Vec::new(),
             facts: BranchFacts { forwarded: invite.since(cx.now), ..BranchFacts::default() },
         });
-        self.send(listener, hop.to, bytes);
+        self.send(next.hop, bytes);
         self.put_invite(slot, invite);
     }
 
@@ -240,49 +241,48 @@ impl Proxy {
         Some(kind.to_owned())
     }
 
-    fn bye(&mut self, cx: &Cx, m: &Message<'_>, key: u128, hop: &Hop) {
-        let by_caller = hop.verified.from_caller;
-        if let Some(dialog) = hop.dialog.and_then(|slot| self.dialogs.get_mut(slot))
+    fn bye(&mut self, cx: &Cx, m: &Message<'_>, key: u128, next: &Next) {
+        let by_caller = next.verified.from_caller;
+        if let Some(dialog) = next.dialog.and_then(|slot| self.dialogs.get_mut(slot))
             && dialog.phase == Phase::Open
         {
             dialog.phase = Phase::Ending;
         }
-        let purpose = Purpose::Bye { dialog: hop.dialog, by_caller };
-        if let Peer::Node(n) = hop.target
+        let purpose = Purpose::Bye { dialog: next.dialog, by_caller };
+        if let Peer::Node(n) = next.target
             && self.health[n].state() == State::Down
         {
             // Nobody will answer there, and the sender should not hang for half a minute.
             let mut relay = self.new_relay(cx, m, key, purpose);
-            relay.call = Some(hop.verified.cookie.call);
+            relay.call = Some(next.verified.cookie.call);
             let slot = self.relays.reserve();
             self.servers.insert(key, ServerRef::Relay(slot));
             self.finish_relay_locally(cx.now, &mut relay, m, 408, &[]);
             return self.put_relay(slot, relay);
         }
-        self.pass_on(cx, m, key, hop, purpose);
+        self.pass_on(cx, m, key, next, purpose);
     }
 
     /// Forwards a non-INVITE request inside a dialog.
-    fn pass_on(&mut self, cx: &Cx, m: &Message<'_>, key: u128, hop: &Hop, purpose: Purpose) {
+    fn pass_on(&mut self, cx: &Cx, m: &Message<'_>, key: u128, next: &Next, purpose: Purpose) {
         let mut relay = self.new_relay(cx, m, key, purpose);
-        relay.call = Some(hop.verified.cookie.call);
-        let (name, listener, bytes) = self.write_in_dialog(cx, m, hop);
+        relay.call = Some(next.verified.cookie.call);
+        let (name, bytes) = self.write_in_dialog(cx, m, next);
         let slot = self.relays.reserve();
         self.servers.insert(key, ServerRef::Relay(slot));
         self.clients.insert(name.key, ClientRef::Relay(slot));
         relay.client = Some(Client {
             key: name.key,
             text: name.text,
-            target: hop.target,
-            listener,
-            to: hop.to,
+            target: next.target,
+            hop: next.hop,
             sent: bytes.clone(),
             machine: NonInviteClient::new(cx.now.mono_us, self.times.sip),
             forwarded_us: 0,
             first_response_us: None,
             retransmits: 0,
         });
-        self.send(listener, hop.to, bytes);
+        self.send(next.hop, bytes);
         self.put_relay(slot, relay);
     }
 
@@ -294,8 +294,7 @@ impl Proxy {
             server: Some(Server {
                 key,
                 peer: cx.peer,
-                listener: cx.listener,
-                source: cx.from,
+                hop: cx.hop,
                 machine: NonInviteServer::new(self.times.sip),
                 last: bytes::Bytes::new(),
                 retransmits: 0,

@@ -4,13 +4,12 @@
 //! may still answer, and then its answer counts until a final failure went upstream). At most one final response ever goes
 //! upstream, and `finished` says which.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use domain::{CallId, LegId, Now};
 use schemas::{SdpSummary, SipAuth, SipIdentity, SipParties};
 use sip::transaction::{InviteClient, InviteServer, NonInviteClient};
 
+use super::Hop;
 use super::branch::BranchKey;
 use super::slab::Slot;
 use super::timers::Armed;
@@ -80,7 +79,7 @@ pub enum Cancel {
 pub struct LateAnswer {
     pub to_tag: Vec<u8>,
     pub ack: Bytes,
-    pub to: SocketAddr,
+    pub hop: Hop,
 }
 
 #[derive(Debug)]
@@ -88,8 +87,7 @@ pub struct Branch {
     pub attempt: u32,
     pub leg: LegId,
     pub target: Peer,
-    pub listener: usize,
-    pub to: SocketAddr,
+    pub hop: Hop,
     pub key: BranchKey,
     pub text: String,
     pub sent: Bytes,
@@ -164,8 +162,7 @@ pub struct Times {
 pub struct Invite {
     pub kind: Kind,
     pub peer: Peer,
-    pub listener: usize,
-    pub source: SocketAddr,
+    pub hop: Hop,
     pub request: Bytes,
     pub received: Now,
     pub server_key: u128,

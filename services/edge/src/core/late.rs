@@ -12,7 +12,7 @@ use super::relay::{Client, Purpose, Relay};
 use super::slab::Slot;
 use super::story::ByeFacts;
 use super::timers::Armed;
-use super::{ClientRef, Cx, Proxy, facts};
+use super::{ClientRef, Cx, Hop, Proxy, facts};
 
 impl Proxy {
     /// A 2xx made a dialog. `reported` is false for a further answer of the same INVITE.
@@ -41,8 +41,8 @@ impl Proxy {
             to_uri: boxed(&invite.identity.to_uri),
             caller: invite.peer,
             callee: branch.target,
-            caller_address: invite.source,
-            callee_address: branch.to,
+            caller_hop: invite.hop,
+            callee_hop: branch.hop,
             caller_number: boxed(&invite.parties.caller_raw),
             callee_number: boxed(&invite.parties.callee_raw),
             received: invite.received,
@@ -92,20 +92,19 @@ impl Proxy {
     pub(super) fn late_answer(&mut self, cx: &Cx, invite: &mut Invite, at: usize, m: &Message<'_>) {
         let branch = &mut invite.branches[at];
         branch.answered = true;
-        let listener = branch.listener;
         if let Some(known) = branch.late.iter().find(|l| l.to_tag == m.to_tag()) {
-            let (to, ack) = (known.to, known.ack.clone());
-            return self.send(listener, to, ack);
+            let (hop, ack) = (known.hop, known.ack.clone());
+            return self.send(hop, ack);
         }
-        let Some((to, ack, bye)) = self.write_release(invite, at, m) else { return };
+        let Some((hop, ack, bye)) = self.write_release(invite, at, m) else { return };
         let branch = &mut invite.branches[at];
-        branch.late.push(LateAnswer { to_tag: m.to_tag().to_vec(), ack: ack.clone(), to });
-        self.send(listener, to, ack);
+        branch.late.push(LateAnswer { to_tag: m.to_tag().to_vec(), ack: ack.clone(), hop });
+        self.send(hop, ack);
         self.counters.late_answers += 1;
         if invite.kind == super::invite::Kind::Initial {
             self.tell_late(cx.now, invite, at, m, "acked_and_released");
         }
-        self.send_release(cx, invite, at, to, bye);
+        self.send_release(cx, invite, at, hop, bye);
     }
 
     /// The ACK and the BYE for a 2xx, as the caller would have sent them.
@@ -114,10 +113,9 @@ impl Proxy {
         invite: &Invite,
         at: usize,
         m: &Message<'_>,
-    ) -> Option<(std::net::SocketAddr, bytes::Bytes, (BranchName, bytes::Bytes))> {
+    ) -> Option<(Hop, bytes::Bytes, (BranchName, bytes::Bytes))> {
         let branch = &invite.branches[at];
         let contact = m.contact().map(|c| c.uri)?;
-        let host = &self.topology.listeners[branch.listener].host;
         // Record-Routes that the far side put above ours, in the order of a route set.
         let mut above: Vec<&[u8]> = Vec::new();
         for value in m.values(Name::RecordRoute) {
@@ -132,11 +130,13 @@ impl Proxy {
         let target = above.first().and_then(|v| NameAddr::parse(v)).map_or(contact, |a| a.uri);
         let literal =
             Uri::parse(target).ok().and_then(|u| Some(std::net::SocketAddr::new(u.ip()?, u.port.unwrap_or(5060))));
-        let to = literal.filter(|&a| self.topology.owns(branch.target, a)).unwrap_or(branch.to);
+        let literal = literal.filter(|&a| self.topology.owns(branch.target, a));
+        let hop =
+            literal.filter(|&a| a != branch.hop.addr).map_or(branch.hop, |a| self.topology.hop_to(branch.target, a));
         let routes: Vec<(&str, &[u8])> = above.iter().map(|v| ("Route", *v)).collect();
         let write = |method: &str, cseq: u32, nonce: u64| {
             let name = BranchName::own(&self.keys, nonce);
-            let via = format!("SIP/2.0/UDP {host};branch={}", name.text);
+            let via = self.topology.via(hop, &name.text);
             let mut out = Vec::with_capacity(512);
             let request = Request {
                 method,
@@ -155,7 +155,7 @@ impl Proxy {
         let (ack_nonce, bye_nonce) = (self.random.next(), self.random.next());
         let (_, ack) = write("ACK", m.cseq(), ack_nonce);
         let bye = write("BYE", m.cseq().saturating_add(1), bye_nonce);
-        Some((to, ack, bye))
+        Some((hop, ack, bye))
     }
 
     fn send_release(
@@ -163,7 +163,7 @@ impl Proxy {
         cx: &Cx,
         invite: &Invite,
         at: usize,
-        to: std::net::SocketAddr,
+        hop: Hop,
         (name, bytes): (BranchName, bytes::Bytes),
     ) {
         let branch = &invite.branches[at];
@@ -177,8 +177,7 @@ impl Proxy {
                 key: name.key,
                 text: name.text,
                 target: branch.target,
-                listener: branch.listener,
-                to,
+                hop,
                 sent: bytes.clone(),
                 machine: NonInviteClient::new(cx.now.mono_us, self.times.sip),
                 forwarded_us: 0,
@@ -192,7 +191,7 @@ impl Proxy {
             parties: Default::default(),
             armed: Armed::default(),
         };
-        self.send(branch.listener, to, bytes);
+        self.send(hop, bytes);
         self.put_relay(slot, Box::new(relay));
     }
 }

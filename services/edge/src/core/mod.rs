@@ -20,6 +20,7 @@ mod dialogs;
 mod facts;
 mod hash;
 mod health;
+mod hop;
 mod house;
 mod in_dialog;
 mod invite;
@@ -47,6 +48,7 @@ use sip::Index;
 use sip::transaction::Timers as SipTimers;
 
 pub use balance::Tier;
+pub use hop::{Flow, FlowIdentity, Hop};
 pub use snapshot::{BlockSnapshot, Counters, NodeSnapshot, Snapshot, TrunkSnapshot, blocks};
 pub use topology::{Peer, Topology};
 
@@ -69,9 +71,18 @@ use timers::{Armed, Owner, Timers};
 #[derive(Debug)]
 pub enum Input<'a> {
     Datagram {
-        listener: usize,
-        from: SocketAddr,
+        hop: Hop,
         bytes: &'a [u8],
+    },
+    /// One whole message of a stream.
+    Message {
+        hop: Hop,
+        identity: Option<&'a FlowIdentity>,
+        bytes: &'a [u8],
+    },
+    /// That connection is gone; its number never comes back.
+    FlowClosed {
+        flow: Flow,
     },
     /// The system says that nobody listens there.
     Unreachable {
@@ -85,7 +96,7 @@ pub enum Input<'a> {
 
 #[derive(Debug)]
 pub enum Action {
-    Send { listener: usize, to: SocketAddr, bytes: Bytes },
+    Send { hop: Hop, bytes: Bytes },
     Transaction(Box<SipTransaction>),
     Rejections(Box<SipRejections>),
     Health(Box<NodeHealth>),
@@ -110,8 +121,7 @@ enum ClientRef {
 #[derive(Clone, Copy, Debug)]
 struct Cx {
     now: Now,
-    listener: usize,
-    from: SocketAddr,
+    hop: Hop,
     peer: Peer,
 }
 
@@ -260,7 +270,8 @@ impl Proxy {
 
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
-            Input::Datagram { listener, from, bytes } => self.datagram(now, listener, from, bytes),
+            Input::Datagram { hop, bytes } | Input::Message { hop, bytes, .. } => self.datagram(now, hop, bytes),
+            Input::FlowClosed { .. } => {}
             Input::Unreachable { to } => self.unreachable(now, to),
             Input::Timer => {}
             Input::Control(control) => self.control = control,
@@ -286,9 +297,9 @@ impl Proxy {
         self.setting_up == 0 && !self.relays.slots().any(|s| self.relays.get(s).is_some_and(|r| r.finished.is_none()))
     }
 
-    fn send(&mut self, listener: usize, to: SocketAddr, bytes: Bytes) {
+    fn send(&mut self, hop: Hop, bytes: Bytes) {
         self.counters.packets_out += 1;
-        self.out.push_back(Action::Send { listener, to, bytes });
+        self.out.push_back(Action::Send { hop, bytes });
     }
 
     fn run_timers(&mut self, now: Now) {

@@ -13,20 +13,19 @@ use sip::{Judged, Message, Method, Name, Uri, Verdict, judge, unsupported};
 use super::facts::text;
 use super::rejections::Refused;
 use super::topology::Peer;
-use super::{ClientRef, Cx, Proxy, ServerRef, branch};
+use super::{ClientRef, Cx, Hop, Proxy, ServerRef, branch};
 
 /// What we understand outside a dialog; anything else is answered with this list.
 pub const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, MESSAGE, SUBSCRIBE";
 
 impl Proxy {
-    pub(super) fn datagram(&mut self, now: Now, listener: usize, from: SocketAddr, bytes: &[u8]) {
+    pub(super) fn datagram(&mut self, now: Now, hop: Hop, bytes: &[u8]) {
         self.counters.packets_in += 1;
-        let Some(side) = self.topology.listeners.get(listener).map(|l| l.side) else { return };
-        let Some(peer) = self.topology.classify(side, from) else {
+        let Some(side) = self.topology.listeners.get(hop.place()).map(|l| l.side) else { return };
+        let Some(peer) = self.topology.classify(side, hop.addr) else {
             self.counters.denied_packets += 1;
             let refused = Refused {
-                from,
-                listener,
+                hop,
                 trunk: None,
                 bytes: bytes.len(),
                 reason: "unknown_source",
@@ -36,7 +35,7 @@ impl Proxy {
             self.rejections.count(now.wall_us, &refused, || None);
             return;
         };
-        let cx = Cx { now, listener, from, peer };
+        let cx = Cx { now, hop, peer };
         let mut index = self.index.take().unwrap_or_default();
         let judged = judge(&mut index, bytes);
         match judged {
@@ -66,8 +65,7 @@ impl Proxy {
         }
         let method = judged.message.map(|m| text(m.method_token()));
         let refused = Refused {
-            from: cx.from,
-            listener: cx.listener,
+            hop: cx.hop,
             trunk: trunk_index(cx.peer),
             bytes: bytes.len(),
             reason: reject.label(),
@@ -162,7 +160,7 @@ impl Proxy {
             }
             Some(ClientRef::Invite(slot, at)) => {
                 let Some(mut invite) = self.invites.take(slot) else { return };
-                let fits = invite.branches.get(at).is_some_and(|b| b.target == cx.peer || b.to == cx.from)
+                let fits = invite.branches.get(at).is_some_and(|b| b.target == cx.peer || b.hop.addr == cx.hop.addr)
                     && m.call_id() == invite.identity.call_id.as_bytes();
                 if !fits {
                     self.stray(cx, m, "wrong_source");
@@ -175,7 +173,7 @@ impl Proxy {
             }
             Some(ClientRef::Relay(slot)) => {
                 let Some(mut relay) = self.relays.take(slot) else { return };
-                let fits = relay.client.as_ref().is_some_and(|c| c.target == cx.peer || c.to == cx.from)
+                let fits = relay.client.as_ref().is_some_and(|c| c.target == cx.peer || c.hop.addr == cx.hop.addr)
                     && m.call_id() == relay.identity.call_id.as_bytes();
                 if fits {
                     self.relay_response(cx, &mut relay, m)
@@ -224,8 +222,7 @@ impl Proxy {
 
     pub(super) fn note_rejected(&mut self, cx: &Cx, m: &Message<'_>, reason: &str, status: Option<u16>) {
         let refused = Refused {
-            from: cx.from,
-            listener: cx.listener,
+            hop: cx.hop,
             trunk: trunk_index(cx.peer),
             bytes: m.bytes().len(),
             reason,
@@ -248,8 +245,8 @@ impl Proxy {
     }
 
     pub(super) fn answer_statelessly(&mut self, cx: &Cx, m: &Message<'_>, status: u16, add: &[(&str, &[u8])]) {
-        let bytes = self.local_answer(m, cx.from, status, add);
-        self.send(cx.listener, cx.from, bytes);
+        let bytes = self.local_answer(m, cx.hop.addr, status, add);
+        self.send(cx.hop, bytes);
     }
 
     /// An answer of our own; its tag is the same for every copy of the request.

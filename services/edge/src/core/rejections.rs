@@ -5,9 +5,11 @@
 //! they are, by linear counting over 8,192 bits.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use schemas::{RejectionCount, RejectionSample, SipRejections};
+
+use super::Hop;
 
 /// Rows per second, and sources counted at a time to find them.
 const ROWS: usize = 256;
@@ -38,8 +40,7 @@ pub struct Rejections {
 /// One refused message.
 #[derive(Clone, Debug)]
 pub struct Refused<'a> {
-    pub from: SocketAddr,
-    pub listener: usize,
+    pub hop: Hop,
     pub trunk: Option<usize>,
     pub bytes: usize,
     pub reason: &'a str,
@@ -64,7 +65,7 @@ impl Rejections {
         if self.window_start_us == 0 {
             self.window_start_us = wall_us;
         }
-        let ip = refused.from.ip().to_canonical();
+        let ip = refused.hop.addr.ip().to_canonical();
         if self.sources.len() < COUNTED || self.sources.contains_key(&ip) {
             let row = self.sources.entry(ip).or_default();
             if row.messages == 0 {
@@ -165,7 +166,7 @@ impl Row {
         self.messages += 1;
         self.bytes += refused.bytes as i64;
         self.answered += i64::from(refused.answered);
-        self.listener.get_or_insert(refused.listener);
+        self.listener.get_or_insert(refused.hop.place());
         if self.trunk.is_none() {
             self.trunk = refused.trunk;
         }
@@ -196,9 +197,17 @@ fn bump(counts: &mut Vec<RejectionCount>, name: &str, by: i64) {
 mod tests {
     use super::*;
     use schemas::Event;
+    use std::net::SocketAddr;
 
     fn refused(from: SocketAddr) -> Refused<'static> {
-        Refused { from, listener: 0, trunk: None, bytes: 100, reason: "unknown_source", method: None, answered: false }
+        Refused {
+            hop: Hop::to(0, from),
+            trunk: None,
+            bytes: 100,
+            reason: "unknown_source",
+            method: None,
+            answered: false,
+        }
     }
 
     #[test]

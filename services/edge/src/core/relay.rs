@@ -1,12 +1,11 @@
 //! A non-INVITE transaction: one server side (unless the request is our own), one client side (unless we answer ourselves).
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use domain::{CallId, Now};
 use schemas::{SipIdentity, SipParties};
 use sip::transaction::{NonInviteClient, NonInviteServer};
 
+use super::Hop;
 use super::branch::BranchKey;
 use super::slab::Slot;
 use super::timers::Armed;
@@ -26,8 +25,7 @@ pub enum Purpose {
 pub struct Server {
     pub key: u128,
     pub peer: Peer,
-    pub listener: usize,
-    pub source: SocketAddr,
+    pub hop: Hop,
     pub machine: NonInviteServer,
     pub last: Bytes,
     pub retransmits: i32,
@@ -38,8 +36,7 @@ pub struct Client {
     pub key: BranchKey,
     pub text: String,
     pub target: Peer,
-    pub listener: usize,
-    pub to: SocketAddr,
+    pub hop: Hop,
     pub sent: Bytes,
     pub machine: NonInviteClient,
     pub forwarded_us: u64,

@@ -12,7 +12,7 @@ use super::relay::{Purpose, Relay};
 use super::slab::Slot;
 use super::story::ByeFacts;
 use super::topology::Peer;
-use super::{Cx, Proxy, ServerRef};
+use super::{Cx, Hop, Proxy, ServerRef};
 
 impl Proxy {
     /// OPTIONS without To-tag is for us: are we able to take calls?
@@ -57,7 +57,7 @@ impl Proxy {
         status: u16,
         add: &[(&str, &[u8])],
     ) {
-        let Some(source) = relay.server.as_ref().map(|s| s.source) else { return };
+        let Some(source) = relay.server.as_ref().map(|s| s.hop.addr) else { return };
         let bytes = self.local_answer(m, source, status, add);
         self.respond_relay(now, relay, status, bytes);
         self.relay_done(now, relay, status, None);
@@ -74,8 +74,8 @@ impl Proxy {
                 return;
             }
             server.last = bytes.clone();
-            let (listener, to) = (server.listener, server.source);
-            self.send(listener, to, bytes);
+            let hop = server.hop;
+            self.send(hop, bytes);
         }
     }
 
@@ -113,11 +113,11 @@ impl Proxy {
     }
 
     pub(super) fn run_relay(&mut self, relay: &mut Relay) {
-        let mut resends: Vec<(usize, std::net::SocketAddr, Bytes)> = Vec::new();
+        let mut resends: Vec<(Hop, Bytes)> = Vec::new();
         if let Some(server) = &mut relay.server {
             while let Some(action) = server.machine.poll() {
                 if action == Action::Resend && !server.last.is_empty() {
-                    resends.push((server.listener, server.source, server.last.clone()));
+                    resends.push((server.hop, server.last.clone()));
                 }
             }
         }
@@ -128,13 +128,13 @@ impl Proxy {
                     if let Peer::Node(n) = client.target {
                         self.nodes[n].retransmits += 1;
                     }
-                    resends.push((client.listener, client.to, client.sent.clone()));
+                    resends.push((client.hop, client.sent.clone()));
                 }
             }
         }
-        for (listener, to, bytes) in resends {
+        for (hop, bytes) in resends {
             self.counters.retransmissions_out += 1;
-            self.send(listener, to, bytes);
+            self.send(hop, bytes);
         }
     }
 

@@ -79,7 +79,7 @@ impl Proxy {
             branch: b.text.clone(),
             target_side: b.target.side().as_str().to_owned(),
             target_id: self.topology.id_of(b.target).to_owned(),
-            address: b.to.to_string(),
+            address: b.hop.addr.to_string(),
             t_fwd_us: us(b.facts.forwarded),
             t_first_resp_us: b.facts.first_response.map(us),
             t_18x_us: b.facts.ringing.map(us),
@@ -100,7 +100,7 @@ impl Proxy {
         header: Option<String>,
     ) {
         let mut event = self.invite_event(now, invite, "attempt");
-        event.transport = Some(facts::transport(m, invite.source, &self.topology.listeners[invite.listener]));
+        event.transport = Some(facts::transport(m, invite.hop.addr, self.topology.listener(invite.hop)));
         event.headers = Some(facts::headers(m, &mut self.digests));
         event.offer.clone_from(&invite.offer);
         event.decision = Some(decision);
@@ -126,7 +126,7 @@ impl Proxy {
         let mut event = self.invite_event(cx.now, invite, "refused");
         let (call_id, from_tag) = (&invite.identity.call_id, &invite.identity.from_tag);
         event.leg_id = LegId::edge(&invite.call, call_id, from_tag, invite.identity.cseq, 0).to_string();
-        event.transport = Some(facts::transport(m, invite.source, &self.topology.listeners[invite.listener]));
+        event.transport = Some(facts::transport(m, invite.hop.addr, self.topology.listener(invite.hop)));
         event.headers = Some(facts::headers(m, &mut self.digests));
         event.offer.clone_from(&invite.offer);
         event.decision = Some(decision);
@@ -269,7 +269,7 @@ impl Proxy {
             identity: relay.identity.clone(),
             transport: request
                 .as_ref()
-                .map(|m| facts::transport(m, server.source, &self.topology.listeners[server.listener])),
+                .map(|m| facts::transport(m, server.hop.addr, self.topology.listener(server.hop))),
             parties: Some(relay.parties.clone()),
             headers: request.as_ref().map(|m| facts::headers(m, &mut self.digests)),
             timing: Some(SipTiming {
@@ -299,7 +299,7 @@ impl Proxy {
                     branch: c.text.clone(),
                     target_side: c.target.side().as_str().to_owned(),
                     target_id: self.topology.id_of(c.target).to_owned(),
-                    address: c.to.to_string(),
+                    address: c.hop.addr.to_string(),
                     t_fwd_us: us(c.forwarded_us),
                     t_first_resp_us: c.first_response_us.map(us),
                     t_final_us: Some(us(relay.since(now))),

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{Config, Side, Source};
+use super::Hop;
+use crate::config::{Config, Side, Source, Transport};
 
 /// A trunk or a node, by its place in the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +29,7 @@ impl Peer {
 pub struct Listener {
     pub id: String,
     pub side: Side,
+    pub transport: Transport,
     /// What peers know it by.
     pub address: SocketAddr,
     /// The same as text, for Via and Record-Route.
@@ -39,6 +41,7 @@ pub struct Trunk {
     pub id: String,
     pub hash: u32,
     pub address: Option<SocketAddr>,
+    pub transports: Vec<Transport>,
     pub pool: String,
     pub cps: f64,
     pub account: Option<String>,
@@ -50,6 +53,7 @@ pub struct Node {
     pub id: String,
     pub hash: u32,
     pub address: SocketAddr,
+    pub transports: Vec<Transport>,
     pub pool: String,
     pub weight: f64,
 }
@@ -83,12 +87,13 @@ impl Topology {
     pub fn new(config: &Config, bound: &[SocketAddr]) -> Topology {
         let listener = |(l, &bound): (&crate::config::ListenerConfig, &SocketAddr)| {
             let address = l.advertise.unwrap_or(bound);
-            Listener { id: l.id.clone(), side: l.side, address, host: address.to_string() }
+            Listener { id: l.id.clone(), side: l.side, transport: l.transport, address, host: address.to_string() }
         };
         let trunk = |t: &crate::config::TrunkConfig| Trunk {
             id: t.id.clone(),
             hash: domain::hash32(&t.id),
             address: t.address,
+            transports: t.transports.clone(),
             pool: t.pool.clone(),
             cps: t.cps,
             account: t.account.clone(),
@@ -98,6 +103,7 @@ impl Topology {
             id: n.id.clone(),
             hash: domain::hash32(&n.id),
             address: n.address,
+            transports: n.transports.clone(),
             pool: n.pool.clone(),
             weight: n.weight,
         };
@@ -159,12 +165,36 @@ impl Topology {
         self.sources.iter().any(|(source, owner)| *owner == peer && source.contains(address))
     }
 
-    /// The listener that requests to that side leave from.
+    /// The way to a peer's address: over the first listener of its side that speaks its transport and family.
     #[must_use]
-    pub fn listener_for(&self, side: Side, to: SocketAddr) -> usize {
-        let fits = |l: &Listener| l.side == side && l.address.is_ipv4() == to.is_ipv4();
-        let same_side = || self.listeners.iter().position(|l| l.side == side);
-        self.listeners.iter().position(fits).or_else(same_side).unwrap_or(0)
+    pub fn hop_to(&self, peer: Peer, to: SocketAddr) -> Hop {
+        let (side, transport) = (peer.side(), self.transports_of(peer).first().copied().unwrap_or_default());
+        let family = |l: &Listener| l.side == side && l.address.is_ipv4() == to.is_ipv4();
+        let fits = |l: &Listener| family(l) && l.transport == transport;
+        let find = |wanted: &dyn Fn(&Listener) -> bool| self.listeners.iter().position(wanted);
+        let place = find(&fits).or_else(|| find(&family)).or_else(|| find(&|l| l.side == side)).unwrap_or(0);
+        Hop::to(u16::try_from(place).unwrap_or(0), to)
+    }
+
+    /// What a peer is spoken to by, the preferred one first.
+    #[must_use]
+    pub fn transports_of(&self, peer: Peer) -> &[Transport] {
+        match peer {
+            Peer::Trunk(i) => &self.trunks[i].transports,
+            Peer::Node(i) => &self.nodes[i].transports,
+        }
+    }
+
+    #[must_use]
+    pub fn listener(&self, hop: Hop) -> &Listener {
+        &self.listeners[hop.place()]
+    }
+
+    /// The value of our Via in a message that takes that way.
+    #[must_use]
+    pub fn via(&self, hop: Hop, branch: &str) -> String {
+        let listener = self.listener(hop);
+        format!("SIP/2.0/{} {};branch={branch}", listener.transport.as_via(), listener.host)
     }
 
     /// Whether a host and port in a Route are one of our own.
@@ -228,10 +258,7 @@ mod tests {
             id: id.into(),
             sources: sources.iter().map(|s| s.parse().unwrap()).collect(),
             address: "192.0.2.1:5060".parse().ok(),
-            pool: "inbound".into(),
-            cps: 0.0,
-            account: None,
-            emergency: None,
+            ..TrunkConfig::default()
         };
         Config {
             trunks: vec![
@@ -242,9 +269,7 @@ mod tests {
             nodes: vec![NodeConfig {
                 id: "n1".into(),
                 address: "10.0.0.1:5080".parse().unwrap(),
-                pool: "inbound".into(),
-                weight: 1.0,
-                sources: vec![],
+                ..NodeConfig::default()
             }],
             routes: vec![
                 RouteConfig { prefix: String::new(), trunks: vec!["wide".into()] },

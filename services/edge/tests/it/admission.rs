@@ -1,5 +1,7 @@
 //! Who gets in, and what is refused with which words.
 
+use edge::core::Hop;
+
 use super::text::{Msg, invite};
 use super::world::*;
 
@@ -13,8 +15,8 @@ fn a_stranger_gets_no_answer_whatever_it_sends() {
     w.send_raw(stranger, b"garbage");
     w.send_raw(stranger, b"OPTIONS sip:100@1.1.1.1 SIP/2.0\r\n\r\n");
     // A node's address on the trunk side and a trunk's on the node side are strangers too.
-    w.give(edge::core::Input::Datagram { listener: TRUNK_SIDE, from: n1(), bytes: &m.bytes() });
-    w.give(edge::core::Input::Datagram { listener: NODE_SIDE, from: t1(), bytes: &m.bytes() });
+    w.give(edge::core::Input::Datagram { hop: Hop::to(TRUNK_SIDE, n1()), bytes: &m.bytes() });
+    w.give(edge::core::Input::Datagram { hop: Hop::to(NODE_SIDE, t1()), bytes: &m.bytes() });
     assert_eq!(w.sent, 0);
     assert!(w.events.is_empty());
     assert_eq!(w.proxy.counters().denied_packets, 6);

@@ -102,7 +102,7 @@ fn repeated_invites_are_absorbed_and_an_unacknowledged_failure_is_repeated() {
         w.send(t1(), &m);
     }
     let node = w.chosen();
-    assert_eq!(w.wire.iter().filter(|(_, to, _)| *to == node).count(), 1, "one INVITE for the node");
+    assert_eq!(w.wire.iter().filter(|(to, _)| to.addr == node).count(), 1, "one INVITE for the node");
     for _ in 0..5 {
         w.expect(t1(), "INVITE", 100);
     }

@@ -66,9 +66,9 @@ fn a_cancel_to_a_silent_node_ends_without_trying_another_and_a_late_ringing_is_c
     w.send(t1(), &m.cancel());
     w.take(t1());
     w.pass_ms(1_600);
-    let end = w.wire.iter().find(|(_, to, m)| *to == t1() && m.is("INVITE", 487));
+    let end = w.wire.iter().find(|(to, m)| to.addr == t1() && m.is("INVITE", 487));
     assert!(end.is_some(), "{:#?}", w.wire);
-    assert!(w.wire.iter().all(|(_, to, _)| *to != if node == n1() { n2() } else { n1() }), "no other node is tried");
+    assert!(w.wire.iter().all(|(to, _)| to.addr != if node == n1() { n2() } else { n1() }), "no other node is tried");
     w.wire.clear();
     w.send(node, &offered.reply(180, "Ringing", "b"));
     w.expect(node, "CANCEL", 0);
@@ -110,7 +110,7 @@ fn a_cancel_that_is_never_answered_ends_after_32_seconds() {
     assert!(!w.types().contains(&"final"));
     w.pass(Duration::from_secs(2));
     assert_eq!(w.event("final").outcome.as_ref().unwrap().status, Some(487));
-    assert!(w.wire.iter().filter(|(_, to, m)| *to == node && m.is("CANCEL", 0)).count() > 5, "repeated by timer E");
+    assert!(w.wire.iter().filter(|(to, m)| to.addr == node && m.is("CANCEL", 0)).count() > 5, "repeated by timer E");
     w.drained();
 }
 
@@ -140,10 +140,10 @@ fn a_ringing_without_end_is_ended_by_timer_c() {
     let offered = w.take(node);
     w.send(node, &offered.reply(180, "Ringing", "b"));
     w.pass(Duration::from_secs(181));
-    w.wire.retain(|(_, to, _)| *to == node);
+    w.wire.retain(|(to, _)| to.addr == node);
     w.expect(node, "CANCEL", 0);
     w.send(node, &offered.reply(487, "Request Terminated", "b"));
-    w.wire.retain(|(_, to, _)| *to == t1());
+    w.wire.retain(|(to, _)| to.addr == t1());
     w.expect(t1(), "INVITE", 408);
     let told = w.event("final").outcome.as_ref().unwrap();
     assert_eq!(told.timer_fired.as_deref(), Some("C"));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use edge::core::{Action, Input};
+use edge::core::{Action, Hop, Input};
 
 use super::text::{Dialog, Msg, SDP, invite};
 use super::world::*;
@@ -19,7 +19,7 @@ impl Meter {
         let listener = if from.ip().to_string().starts_with("10.") { NODE_SIDE } else { TRUNK_SIDE };
         let mut actions = Vec::with_capacity(8);
         let start = Instant::now();
-        self.w.proxy.handle(self.w.now, Input::Datagram { listener, from, bytes: &bytes });
+        self.w.proxy.handle(self.w.now, Input::Datagram { hop: Hop::to(listener, from), bytes: &bytes });
         while let Some(action) = self.w.proxy.poll() {
             actions.push(action);
         }
@@ -27,7 +27,7 @@ impl Meter {
         self.messages += 1;
         self.w.now = self.w.now.plus_us(50);
         let send = |a: Action| match a {
-            Action::Send { to, bytes, .. } => Some((to, Msg::parse(&bytes))),
+            Action::Send { hop, bytes } => Some((hop.addr, Msg::parse(&bytes))),
             _ => None,
         };
         actions.into_iter().filter_map(send).collect()
@@ -72,7 +72,7 @@ fn a_stranger_costs_less_than_a_microsecond() {
     let start = Instant::now();
     for i in 0..rounds {
         let from = std::net::SocketAddr::from((std::net::Ipv4Addr::from(0xcb00_7100 + (i % 5_000)), 5060));
-        w.proxy.handle(w.now, Input::Datagram { listener: TRUNK_SIDE, from, bytes: &bytes });
+        w.proxy.handle(w.now, Input::Datagram { hop: Hop::to(TRUNK_SIDE, from), bytes: &bytes });
     }
     let each = start.elapsed().as_nanos() as f64 / f64::from(rounds);
     assert!(w.proxy.poll().is_none());

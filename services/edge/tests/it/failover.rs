@@ -19,9 +19,9 @@ fn a_silent_node_is_left_after_one_and_a_half_seconds() {
     let node = w.chosen();
     let first = w.take(node);
     w.pass_ms(1_400);
-    assert!(w.wire.iter().all(|(_, to, _)| *to != other(node)));
+    assert!(w.wire.iter().all(|(to, _)| to.addr != other(node)));
     w.pass_ms(150);
-    w.wire.retain(|(_, to, _)| *to != t1() && *to != node);
+    w.wire.retain(|(to, _)| to.addr != t1() && to.addr != node);
     let second = w.expect(other(node), "INVITE", 0);
     assert_ne!(first.branch(), second.branch());
     w.send(other(node), &second.reply(486, "Busy Here", "x"));
@@ -148,10 +148,10 @@ fn probes_find_a_silent_node_and_its_return() {
     let mut changes: Vec<(u64, String)> = Vec::new();
     for tick in 0..400u64 {
         for _ in 0..w.wire.len() {
-            let (_, to, m) = w.wire.pop_front().unwrap();
-            let dead = to == n2() && (50..200).contains(&tick);
+            let (hop, m) = w.wire.pop_front().unwrap();
+            let dead = hop.addr == n2() && (50..200).contains(&tick);
             if m.is("OPTIONS", 0) && !dead {
-                w.send(to, &m.reply(200, "OK", "p"));
+                w.send(hop.addr, &m.reply(200, "OK", "p"));
             }
         }
         w.pass_ms(50);
@@ -203,7 +203,7 @@ fn the_answer_of_an_abandoned_node_still_counts_until_a_failure_was_sent() {
     let node = w.chosen();
     let first = w.take(node);
     w.pass_ms(1_600);
-    w.wire.retain(|(_, to, _)| *to == other(node));
+    w.wire.retain(|(to, _)| to.addr == other(node));
     let second = w.expect(other(node), "INVITE", 0);
     w.send(other(node), &second.reply(180, "Ringing", "c"));
     w.expect(t1(), "INVITE", 180);

@@ -66,18 +66,10 @@ impl Lab {
             id: carrier.id().to_owned(),
             sources: vec![edge::Source::Port(carrier.addr())],
             address,
-            pool: "inbound".into(),
-            cps: 0.0,
-            account: None,
-            emergency: None,
+            ..TrunkConfig::default()
         };
-        let node = |switch: &SwitchHandle| NodeConfig {
-            id: switch.id(),
-            address: switch.sip_addr(),
-            pool: "inbound".into(),
-            weight: 1.0,
-            sources: vec![],
-        };
+        let node =
+            |switch: &SwitchHandle| NodeConfig { id: switch.id(), address: switch.sip_addr(), ..NodeConfig::default() };
         let mut config = Config {
             trunks: vec![trunk(&caller, None), trunk(&far, Some(far.addr()))],
             nodes: nodes.iter().map(node).collect(),

@@ -368,8 +368,8 @@ impl Storm {
     fn step(&mut self) {
         self.clock += TICK_MS;
         self.w.pass_ms(TICK_MS);
-        while let Some((_, to, m)) = self.w.wire.pop_front() {
-            self.launch(false, to, &m);
+        while let Some((hop, m)) = self.w.wire.pop_front() {
+            self.launch(false, hop.addr, &m);
         }
         let later = self.air.split_off(&(self.clock, u64::MAX));
         for (_, (to_edge, who, m)) in std::mem::replace(&mut self.air, later) {

@@ -9,14 +9,14 @@ use std::time::Duration;
 use domain::Now;
 use domain::identity::Keyring;
 use edge::core::control::Control;
-use edge::core::{Action, Input, Proxy, Setup};
+use edge::core::{Action, Hop, Input, Proxy, Setup};
 use edge::{Config, NodeConfig, ProbeConfig, RouteConfig, TrunkConfig};
 use schemas::{Event, NodeHealth, SipRejections, SipTransaction, grammar};
 
 use super::text::{Dialog, Msg, SDP, invite};
 
-pub const TRUNK_SIDE: usize = 0;
-pub const NODE_SIDE: usize = 1;
+pub const TRUNK_SIDE: u16 = 0;
+pub const NODE_SIDE: u16 = 1;
 
 pub fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -61,18 +61,10 @@ pub fn config() -> Config {
         id: id.into(),
         sources: vec![address.ip().to_string().parse().unwrap()],
         address: Some(address),
-        pool: "inbound".into(),
-        cps: 0.0,
         account: Some(format!("account-{id}")),
-        emergency: None,
+        ..TrunkConfig::default()
     };
-    let node = |id: &str, address: SocketAddr| NodeConfig {
-        id: id.into(),
-        address,
-        pool: "inbound".into(),
-        weight: 1.0,
-        sources: vec![],
-    };
+    let node = |id: &str, address: SocketAddr| NodeConfig { id: id.into(), address, ..NodeConfig::default() };
     Config {
         trunks: vec![trunk("t1", t1()), trunk("t2", addr("192.0.2.20:5060")), trunk("c1", c1()), trunk("c2", c2())],
         nodes: vec![node("n1", n1()), node("n2", n2())],
@@ -89,7 +81,7 @@ pub struct World {
     pub health: Vec<NodeHealth>,
     pub rejections: Vec<SipRejections>,
     /// What left the edge and was not looked at yet.
-    pub wire: VecDeque<(usize, SocketAddr, Msg)>,
+    pub wire: VecDeque<(Hop, Msg)>,
     pub sent: usize,
 }
 
@@ -123,9 +115,9 @@ impl World {
     fn collect(&mut self) {
         while let Some(action) = self.proxy.poll() {
             match action {
-                Action::Send { listener, to, bytes } => {
+                Action::Send { hop, bytes } => {
                     self.sent += 1;
-                    self.wire.push_back((listener, to, Msg::parse(&bytes)));
+                    self.wire.push_back((hop, Msg::parse(&bytes)));
                 }
                 Action::Transaction(event) => {
                     event.check().unwrap_or_else(|e| panic!("{e}: {event:#?}"));
@@ -156,7 +148,7 @@ impl World {
 
     pub fn send_raw(&mut self, from: SocketAddr, bytes: &[u8]) {
         let listener = if from.ip().to_string().starts_with("10.") { NODE_SIDE } else { TRUNK_SIDE };
-        self.give(Input::Datagram { listener, from, bytes });
+        self.give(Input::Datagram { hop: Hop::to(listener, from), bytes });
     }
 
     /// Lets time pass, timer by timer.
@@ -176,9 +168,9 @@ impl World {
 
     /// The next packet for an address; panics when there is none.
     pub fn take(&mut self, to: SocketAddr) -> Msg {
-        let at = self.wire.iter().position(|(_, t, _)| *t == to);
+        let at = self.wire.iter().position(|(hop, _)| hop.addr == to);
         let at = at.unwrap_or_else(|| panic!("nothing for {to}; on the wire: {:#?}", self.wire));
-        self.wire.remove(at).unwrap().2
+        self.wire.remove(at).unwrap().1
     }
 
     /// The same, and it must be this.
@@ -199,7 +191,7 @@ impl World {
 
     /// Which node got the INVITE that is on the wire.
     pub fn chosen(&self) -> SocketAddr {
-        self.wire.iter().find(|(_, _, m)| m.is("INVITE", 0)).expect("an INVITE on the wire").1
+        self.wire.iter().find(|(_, m)| m.is("INVITE", 0)).expect("an INVITE on the wire").0.addr
     }
 
     pub fn types(&self) -> Vec<&str> {

@@ -103,9 +103,7 @@ impl World {
             edge.nodes.push(edge::NodeConfig {
                 id: node.id(),
                 address: node.sip_addr(),
-                pool: "inbound".to_owned(),
-                weight: 1.0,
-                sources: Vec::new(),
+                ..edge::NodeConfig::default()
             });
         }
         edge.routes.push(edge::RouteConfig { prefix: String::new(), trunks: vec![OUTBOUND.to_owned()] });
@@ -181,10 +179,7 @@ fn trunk(id: &str, source: SocketAddr, address: Option<SocketAddr>) -> edge::Tru
         id: id.to_owned(),
         sources: vec![edge::Source::Port(source)],
         address,
-        pool: "inbound".to_owned(),
-        cps: 0.0,
-        account: None,
-        emergency: None,
+        ..edge::TrunkConfig::default()
     }
 }
 
