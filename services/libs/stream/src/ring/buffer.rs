@@ -114,6 +114,9 @@ impl Buffer {
         memory::store(&data[..words - first], &frame[first * WORD..]);
         self.word(AT_PUSHED).fetch_add(1, Release);
         self.word(AT_TAIL).store(tail + length, Release);
+        // The next frame is most likely as long as this one. Its memory was last touched a whole round ago.
+        let next = ((tail + length) % self.capacity) as usize / WORD;
+        memory::soon(&data[next..data.len().min(next + words)]);
         true
     }
 

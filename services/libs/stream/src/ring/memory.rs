@@ -1,7 +1,8 @@
 //! The memory of a ring: words that two threads, and the next process, see the same way.
 //!
 //! Everything in a ring is an atomic 64-bit word, so no discipline of its users can make a data race; order between words is made by
-//! `Release` and `Acquire` where it matters. This file has the only `unsafe` of the crate.
+//! `Release` and `Acquire` where it matters. This file has the only `unsafe` of the crate: the mapping as a slice, and a hint to the
+//! processor.
 
 use std::{
     fs::File,
@@ -48,6 +49,20 @@ pub fn store(words: &[AtomicU64], bytes: &[u8]) {
     for (word, bytes) in words.iter().zip(whole) {
         word.store(u64::from_ne_bytes(*bytes), Relaxed);
     }
+}
+
+/// Asks the processor for words that are written next, so that the next writer does not wait for memory.
+pub fn soon(words: &[AtomicU64]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in words.chunks(64 / WORD) {
+        #[expect(unsafe_code, reason = "a hint to the processor has no safe form")]
+        // SAFETY: a prefetch reads nothing and cannot fault, and the address is that of a live slice.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(line.as_ptr().cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = words;
 }
 
 /// The opposite of [`store`], after an `Acquire` load that saw the words published.
