@@ -84,6 +84,17 @@ impl Transport {
         }
     }
 
+    /// As a SIP URI says it; UDP is what is meant without it.
+    #[must_use]
+    pub fn as_uri_param(self) -> &'static str {
+        match self {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
+            Transport::Ws | Transport::Wss => ";transport=ws",
+        }
+    }
+
     /// Bytes in order over connections; nothing is sent twice on it.
     #[must_use]
     pub fn is_stream(self) -> bool {
@@ -217,9 +228,8 @@ impl Default for Config {
         let listener = |id: &str, side, port| ListenerConfig {
             id: id.to_owned(),
             side,
-            transport: Transport::Udp,
             bind: SocketAddr::from(([127, 0, 0, 1], port)),
-            advertise: None,
+            ..ListenerConfig::default()
         };
         Config {
             id: "edge-1".to_owned(),
@@ -234,6 +244,18 @@ impl Default for Config {
             receive_buffer_bytes: 4 * 1024 * 1024,
             emergency: ["112", "911", "999"].map(str::to_owned).to_vec(),
             admin: None,
+        }
+    }
+}
+
+impl Default for ListenerConfig {
+    fn default() -> ListenerConfig {
+        ListenerConfig {
+            id: String::new(),
+            side: Side::Trunk,
+            transport: Transport::Udp,
+            bind: SocketAddr::from(([127, 0, 0, 1], 5060)),
+            advertise: None,
         }
     }
 }

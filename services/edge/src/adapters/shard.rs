@@ -183,6 +183,8 @@ impl Loop {
         while let Some(action) = self.proxy.poll() {
             match action {
                 Action::Send { hop, bytes } => self.send(hop, &bytes),
+                // No listener of a stream yet.
+                Action::CloseFlow { .. } => {}
                 Action::Transaction(event) => drop(self.publisher.publish(*event)),
                 Action::Rejections(event) => drop(self.publisher.publish(*event)),
                 Action::Health(event) => drop(self.publisher.publish(*event)),

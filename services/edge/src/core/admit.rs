@@ -78,7 +78,7 @@ impl Proxy {
     pub(super) fn trying(&mut self, cx: &Cx, m: &Message<'_>, invite: &mut Invite) {
         invite.last = self.local_answer(m, cx.hop.addr, 100, &[]);
         invite.times.trying = Some(invite.since(cx.now));
-        self.send(cx.hop, invite.last.clone());
+        self.send(cx.back, invite.last.clone());
     }
 
     pub(super) fn new_invite(&mut self, cx: &Cx, m: &Message<'_>, key: u128, kind: Kind) -> Box<Invite> {
@@ -93,12 +93,13 @@ impl Proxy {
             kind,
             peer: cx.peer,
             hop: cx.hop,
+            back: cx.back,
             request: Bytes::copy_from_slice(m.bytes()),
             received: cx.now,
             server_key: key,
             merged_key: None,
             challenge_key,
-            server: InviteServer::new(self.times.sip),
+            server: InviteServer::new(self.sip_timers(cx.hop)),
             last: Bytes::new(),
             call: CallId::from_bytes([0; 16]),
             parent: None,
@@ -303,7 +304,7 @@ impl Proxy {
             };
             self.rejections.count_trunk(cx.now.wall_us, t, &refused);
         }
-        self.send(cx.hop, invite.last.clone());
+        self.send(cx.back, invite.last.clone());
     }
 }
 

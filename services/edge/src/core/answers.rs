@@ -271,7 +271,8 @@ impl Proxy {
             return;
         }
         invite.last = bytes.clone();
-        self.send(invite.hop, bytes);
+        let back = self.way_back_now(invite.back, &invite.request);
+        self.send(back, bytes);
     }
 
     pub(super) fn run_invite_server(&mut self, invite: &mut Invite) {
@@ -279,7 +280,7 @@ impl Proxy {
             match action {
                 Action::Resend if !invite.last.is_empty() => {
                     self.counters.retransmissions_out += 1;
-                    self.send(invite.hop, invite.last.clone());
+                    self.send(invite.back, invite.last.clone());
                 }
                 Action::NoAck => {
                     invite.timer_fired.get_or_insert("no_ack");

@@ -19,6 +19,7 @@ use super::invite::{Branch, BranchFacts, Cancel, Invite, Route};
 use super::slab::Slot;
 use super::topology::Peer;
 use super::{ClientRef, Hop, Proxy};
+use crate::config::Transport;
 
 impl Proxy {
     /// Refreshes how the nodes of a pool look to the balancer.
@@ -107,7 +108,7 @@ impl Proxy {
         SipCandidate { id: self.topology.id_of(peer).to_owned(), score, weight: None, state, calls }
     }
 
-    fn address_of(&self, peer: Peer) -> Option<SocketAddr> {
+    pub(super) fn address_of(&self, peer: Peer) -> Option<SocketAddr> {
         match peer {
             Peer::Node(n) => Some(self.topology.nodes[n].address),
             Peer::Trunk(t) => self.topology.trunks[t].address,
@@ -129,11 +130,15 @@ impl Proxy {
         invite.tried.push(target);
         let attempt = invite.branches.len() as u32 + 1;
         let leg = LegId::edge(&invite.call, &invite.identity.call_id, &invite.identity.from_tag, m.cseq(), attempt);
-        let hop = self.topology.hop_to(target, to);
+        let hop = self.flows.reuse(self.topology.hop_to(target, to));
         let name =
             BranchName::derive(&self.keys, m, u8::try_from(attempt).unwrap_or(u8::MAX), self.topology.hash_of(target));
         let signed = matches!(target, Peer::Node(_)).then(|| self.keys.sign(&invite.call, &leg));
-        let bytes = self.write_forward(invite, m, target, hop, &name.text, signed.as_deref());
+        let (mut hop, mut bytes) = (hop, self.write_forward(invite, m, target, hop, &name.text, signed.as_deref()));
+        if let Some(wider) = self.wider_way(target, hop, bytes.len()) {
+            hop = wider;
+            bytes = self.write_forward(invite, m, target, hop, &name.text, signed.as_deref());
+        }
         let wait = match target {
             Peer::Node(_) => self.times.first_response_node,
             Peer::Trunk(_) => self.times.first_response_trunk,
@@ -151,7 +156,7 @@ impl Proxy {
             key: name.key,
             text: name.text,
             sent: bytes.clone(),
-            client: InviteClient::new(now.mono_us, self.times.sip),
+            client: InviteClient::new(now.mono_us, self.sip_timers(hop)),
             first_by: now.mono_us + wait,
             ring_by: now.mono_us + self.times.timer_c,
             cancel: Cancel::No,
@@ -174,6 +179,7 @@ impl Proxy {
         decision.chosen_id = Some(self.topology.id_of(target).to_owned());
         decision.failover_reason = failover.map(str::to_owned);
         self.tell_attempt(now, invite, m, decision, signed);
+        self.ask(hop);
         self.send(hop, bytes);
         true
     }
@@ -230,11 +236,14 @@ impl Proxy {
             trunk: hash(|p| matches!(p, Peer::Trunk(_))),
         };
         let cookie = cookie.seal(&self.keys, m.call_id(), m.from_tag());
-        let route = |hop: Hop| format!("<sip:{cookie}@{};lr>", self.topology.listener(hop).host);
+        let route = |hop: Hop| {
+            let listener = self.topology.listener(hop);
+            format!("<sip:{cookie}@{}{};lr>", listener.host, listener.transport.as_uri_param())
+        };
         // RFC 5658: the side that the request leaves by is on top.
         let (outer, inner) = (route(hop), route(invite.hop));
         let via = self.topology.via(hop, branch);
-        let uri = rewrite_uri(m.uri(), hop.addr);
+        let uri = rewrite_uri(m.uri(), hop.addr, self.topology.listener(hop).transport);
         let header = [(HEADER, signed.unwrap_or_default().as_bytes())];
         let mut out = Vec::with_capacity(m.bytes().len() + 480);
         let edit = Forward {
@@ -254,11 +263,11 @@ impl Proxy {
 
 /// The dialled user at the next hop's address. Parameters that would send it elsewhere are left out; a tel URI becomes a
 /// sip URI with `user=phone`.
-fn rewrite_uri(uri: &[u8], to: SocketAddr) -> Vec<u8> {
+fn rewrite_uri(uri: &[u8], to: SocketAddr, transport: Transport) -> Vec<u8> {
     let mut text = String::with_capacity(uri.len() + 24);
     if let Ok(old) = Uri::parse(uri) {
         let user = if old.is_tel() { old.number() } else { old.user.unwrap_or_default() };
-        let _ = write!(text, "sip:{}@{to}", String::from_utf8_lossy(user));
+        let _ = write!(text, "sip:{}@{to}{}", String::from_utf8_lossy(user), transport.as_uri_param());
         if old.is_tel() {
             text.push_str(";user=phone");
         } else {
@@ -281,13 +290,15 @@ mod tests {
     #[test]
     fn only_the_host_changes_and_nothing_can_redirect_the_request() {
         let to: SocketAddr = "10.0.0.1:5080".parse().unwrap();
-        let new = |uri: &str| String::from_utf8(rewrite_uri(uri.as_bytes(), to)).unwrap();
+        let new = |uri: &str| String::from_utf8(rewrite_uri(uri.as_bytes(), to, Transport::Udp)).unwrap();
         assert_eq!(
             new("sip:+4930@edge.example;user=phone;maddr=6.6.6.6;transport=tcp"),
             "sip:+4930@10.0.0.1:5080;user=phone"
         );
         assert_eq!(new("sip:a;b=c%40d:pw@edge:5070"), "sip:a;b=c%40d:pw@10.0.0.1:5080");
         assert_eq!(new("tel:+4930;phone-context=x"), "sip:+4930@10.0.0.1:5080;user=phone");
+        let tcp = rewrite_uri(b"sip:1@x;transport=udp;user=phone", to, Transport::Tcp);
+        assert_eq!(String::from_utf8(tcp).unwrap(), "sip:1@10.0.0.1:5080;transport=tcp;user=phone");
         assert_eq!(new("sip:1@x").len(), "sip:1@10.0.0.1:5080".len());
     }
 }

@@ -64,12 +64,12 @@ impl Proxy {
         self.scratch = Some(index);
         let bytes = bytes::Bytes::from(bytes);
         let branch = &mut invite.branches[at];
+        let hop = branch.hop;
         branch.cancel = Cancel::Sent {
-            client: NonInviteClient::new(now.mono_us, self.times.sip),
+            client: NonInviteClient::new(now.mono_us, self.sip_timers(hop)),
             bytes: bytes.clone(),
             gives_up: now.mono_us + self.times.sip.give_up(),
         };
-        let hop = branch.hop;
         self.send(hop, bytes);
     }
 

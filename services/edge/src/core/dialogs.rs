@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use domain::{CallId, LegId, Now};
 
-use super::Hop;
 use super::hash::Seed;
 use super::slab::{Slab, Slot};
 use super::topology::Peer;
+use super::{Flow, Hop};
 
 /// How long an ended dialog is remembered, for crossing and repeated BYEs (64 × T1).
 const REMEMBER_US: u64 = 32_000_000;
@@ -59,12 +59,14 @@ pub struct Dialogs {
     seed: Seed,
     sweep: usize,
     open: usize,
+    /// Open dialogs by the connections that they are bound to.
+    flows: HashMap<Flow, u32>,
 }
 
 impl Dialogs {
     #[must_use]
     pub fn new(seed: Seed) -> Dialogs {
-        Dialogs { slab: Slab::default(), by_key: HashMap::new(), seed, sweep: 0, open: 0 }
+        Dialogs { slab: Slab::default(), by_key: HashMap::new(), seed, sweep: 0, open: 0, flows: HashMap::new() }
     }
 
     /// The same for both directions: tags in the order of their bytes.
@@ -81,8 +83,10 @@ impl Dialogs {
     pub fn insert(&mut self, mut dialog: Dialog) -> Slot {
         let key = self.key(dialog.sip_call_id.as_bytes(), dialog.caller_tag.as_bytes(), dialog.callee_tag.as_bytes());
         dialog.key = key;
+        let ends = [dialog.caller_hop, dialog.callee_hop];
         let slot = self.slab.insert(dialog);
         self.open += 1;
+        ends.into_iter().for_each(|hop| self.hold(hop));
         if let Some(old) = self.by_key.insert(key, slot) {
             self.close(old, 0);
             self.slab.remove(old);
@@ -99,6 +103,41 @@ impl Dialogs {
         self.slab.get_mut(slot)
     }
 
+    fn hold(&mut self, hop: Hop) {
+        if let Some(flow) = hop.flow {
+            *self.flows.entry(flow).or_default() += 1;
+        }
+    }
+
+    fn let_go(&mut self, hop: Hop) {
+        if let Some(flow) = hop.flow
+            && let Some(count) = self.flows.get_mut(&flow)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.flows.remove(&flow);
+            }
+        }
+    }
+
+    /// Whether an open dialog is bound to that connection.
+    #[must_use]
+    pub fn use_flow(&self, flow: Flow) -> bool {
+        self.flows.contains_key(&flow)
+    }
+
+    /// A party of an open dialog speaks by another connection from now on.
+    pub fn rebind(&mut self, slot: Slot, is_caller: bool, hop: Hop) {
+        let Some(dialog) = self.slab.get_mut(slot) else { return };
+        let end = if is_caller { &mut dialog.caller_hop } else { &mut dialog.callee_hop };
+        if *end == hop || matches!(dialog.phase, Phase::Over { .. }) {
+            return;
+        }
+        let old = std::mem::replace(end, hop);
+        self.let_go(old);
+        self.hold(hop);
+    }
+
     /// Dialogs that are not over.
     #[must_use]
     pub fn open(&self) -> usize {
@@ -110,7 +149,9 @@ impl Dialogs {
         match self.slab.get_mut(slot) {
             Some(dialog) if !matches!(dialog.phase, Phase::Over { .. }) => {
                 dialog.phase = Phase::Over { until: now + REMEMBER_US };
+                let ends = [dialog.caller_hop, dialog.callee_hop];
                 self.open -= 1;
+                ends.into_iter().for_each(|hop| self.let_go(hop));
                 true
             }
             _ => false,

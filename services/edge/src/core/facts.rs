@@ -8,6 +8,7 @@ use schemas::{SdpSummary, SipAuth, SipHeaders, SipIdentity, SipParties, SipTrans
 use sha2::{Digest, Sha256};
 use sip::{Credentials, Message, Name, Params, Rport, Uri, sdp};
 
+use super::FlowIdentity;
 use super::topology::{Listener, Peer, Topology};
 
 /// Digests of header values that repeat from call to call. Bounded; emptied when full.
@@ -80,7 +81,13 @@ pub fn identity(m: &Message<'_>) -> SipIdentity {
 }
 
 #[must_use]
-pub fn transport(m: &Message<'_>, from: SocketAddr, listener: &Listener) -> SipTransport {
+pub fn transport(
+    m: &Message<'_>,
+    from: SocketAddr,
+    listener: &Listener,
+    identity: Option<&FlowIdentity>,
+) -> SipTransport {
+    let proxied = identity.is_some_and(|i| i.is_proxied);
     let via = m.via();
     let ip = from.ip().to_canonical();
     let asked = matches!(via.rport, Rport::Asked(_));
@@ -92,6 +99,11 @@ pub fn transport(m: &Message<'_>, from: SocketAddr, listener: &Listener) -> SipT
         destination_port: Some(listener.address.port()),
         listener_id: Some(listener.id.clone()),
         transport: Some(listener.transport.as_str().to_owned()),
+        tls_version: identity.and_then(|i| i.tls_version.clone()),
+        tls_cipher: identity.and_then(|i| i.tls_cipher.clone()),
+        tls_peer_subject: identity.and_then(|i| i.subject.clone()),
+        client_ip: proxied.then(|| ip.to_string()),
+        client_port: proxied.then(|| from.port()),
         received: (asked || differs).then(|| ip.to_string()),
         rport: asked.then_some(from.port()),
         message_bytes: i32::try_from(m.bytes().len()).ok(),

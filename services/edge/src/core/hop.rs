@@ -52,4 +52,8 @@ impl Hop {
 pub struct FlowIdentity {
     /// Subject of the client certificate that was verified in the handshake.
     pub subject: Option<String>,
+    pub tls_version: Option<String>,
+    pub tls_cipher: Option<String>,
+    /// The address is what a balancer says of its client.
+    pub is_proxied: bool,
 }

@@ -54,7 +54,7 @@ impl Proxy {
         let rows = self.rejections.close(
             now.wall_us,
             &self.topology.edge_id,
-            |l| listeners.get(l).map(|l| l.id.clone()).unwrap_or_default(),
+            |l| listeners.get(l).map(|l| (l.id.clone(), l.transport.as_str())).unwrap_or_default(),
             |t| trunks.get(t).map(|t| t.id.clone()).unwrap_or_default(),
         );
         self.out.extend(rows.into_iter().map(|row| Action::Rejections(Box::new(row))));
@@ -68,7 +68,7 @@ impl Proxy {
 
     fn obey(&mut self, now: Now, node: usize, order: Order) {
         let to = self.topology.nodes[node].address;
-        let hop = self.topology.hop_to(Peer::Node(node), to);
+        let hop = self.flows.reuse(self.topology.hop_to(Peer::Node(node), to));
         match order {
             Order::Send => {
                 let bytes = self.write_probe(node, hop);
@@ -100,7 +100,7 @@ impl Proxy {
         self.nodes[node].probe_key = Some(name.key);
         let host = &self.topology.listener(hop).host;
         let address = self.topology.nodes[node].address;
-        let uri = format!("sip:{address}");
+        let uri = format!("sip:{address}{}", self.topology.listener(hop).transport.as_uri_param());
         let mut out = Vec::with_capacity(320);
         Request {
             method: "OPTIONS",
@@ -173,7 +173,15 @@ impl Proxy {
             reason: before.map(|_| health.reason.to_owned()),
             probe: Some(NodeProbe {
                 address: Some(settings.address.to_string()),
-                transport: Some("udp".to_owned()),
+                transport: Some(
+                    self.topology
+                        .transports_of(Peer::Node(node))
+                        .first()
+                        .copied()
+                        .unwrap_or_default()
+                        .as_str()
+                        .to_owned(),
+                ),
                 window_us: Some(us(SUMMARY)),
                 sent: window.sent,
                 answered: window.answered,

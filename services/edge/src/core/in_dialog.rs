@@ -41,6 +41,10 @@ impl Proxy {
         if m.max_forwards() == Some(0) {
             return self.reject(cx, m, 483, "max_forwards");
         }
+        if let (Some(dialog), Some(_)) = (next.dialog, cx.hop.flow) {
+            // A client that connected again goes on with its dialogs by the new connection.
+            self.dialogs.rebind(dialog, next.verified.from_caller, cx.hop);
+        }
         match m.method() {
             Method::Invite => self.reinvite(cx, m, key, &next),
             Method::Bye => self.bye(cx, m, key, &next),
@@ -73,8 +77,8 @@ impl Proxy {
         if let Some(dialog) = next.dialog.and_then(|slot| self.dialogs.get_mut(slot)) {
             dialog.ack_us.get_or_insert(cx.now.mono_us.saturating_sub(dialog.received.mono_us));
         }
-        let (_, bytes) = self.write_in_dialog(cx, m, &next);
-        self.send(next.hop, bytes);
+        let (_, hop, bytes) = self.write_in_dialog(cx, m, &next);
+        self.send(hop, bytes);
     }
 
     /// Verifies the cookie and finds the other side.
@@ -90,7 +94,7 @@ impl Proxy {
             return Err((481, "foreign_cookie"));
         }
         let dialog = self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag());
-        let hop = self.target_hop(m, next, target, verified, dialog).ok_or((403, "route"))?;
+        let hop = self.target_hop(m, next, target, verified, dialog)?;
         Ok(Next { verified, pop_routes, target, hop, dialog })
     }
 
@@ -144,46 +148,54 @@ impl Proxy {
         target: Peer,
         verified: Verified,
         dialog: Option<Slot>,
-    ) -> Option<Hop> {
-        let way = |to: SocketAddr| self.topology.hop_to(target, to);
-        let literal = |uri: &[u8]| {
+    ) -> Result<Hop, (u16, &'static str)> {
+        let owned = |uri: &'_ [u8]| {
             let uri = Uri::parse(uri).ok()?;
-            Some(SocketAddr::new(uri.ip()?, uri.port.unwrap_or(5060)))
+            let to = SocketAddr::new(uri.ip()?, uri.port.unwrap_or(5060));
+            self.topology.owns(target, to).then_some(to)
         };
-        if let Some(route) = next {
-            return literal(route.uri).filter(|&to| self.topology.owns(target, to)).map(way);
-        }
-        if let Some(to) = literal(m.uri()).filter(|&to| self.topology.owns(target, to)) {
-            return Some(way(to));
-        }
-        let remembered = dialog.and_then(|slot| self.dialogs.get(slot)).map(|d| {
+        let known = dialog.and_then(|slot| self.dialogs.get(slot)).map(|d| {
             // The sender is the caller: the request goes to the callee, and the other way round.
             if verified.from_caller { d.callee_hop } else { d.caller_hop }
         });
-        remembered.or_else(|| {
-            Some(way(match target {
-                Peer::Node(n) => self.topology.nodes[n].address,
-                Peer::Trunk(t) => self.topology.trunks[t].address?,
-            }))
-        })
+        let uri = next.map_or(m.uri(), |route| route.uri);
+        match (owned(uri), known) {
+            (Some(to), known) => {
+                let uri = Uri::parse(uri).map_err(|_| (400, "request_uri"))?;
+                self.way_to(target, &uri, to, known)
+            }
+            (None, _) if next.is_some() => Err((403, "route")),
+            (None, Some(known)) => self.open(known).ok_or((430, "flow_gone")),
+            (None, None) => {
+                let to = self.address_of(target).ok_or((403, "route"))?;
+                Ok(self.flows.reuse(self.topology.hop_to(target, to)))
+            }
+        }
     }
 
-    fn write_in_dialog(&self, cx: &Cx, m: &Message<'_>, next: &Next) -> (BranchName, bytes::Bytes) {
+    fn write_in_dialog(&self, cx: &Cx, m: &Message<'_>, next: &Next) -> (BranchName, Hop, bytes::Bytes) {
         let name = BranchName::derive(&self.keys, m, 1, self.topology.hash_of(next.target));
-        let via = self.topology.via(next.hop, &name.text);
-        let mut out = Vec::with_capacity(m.bytes().len() + 160);
-        let edit = Forward {
-            uri: None,
-            via: Some(via.as_bytes()),
-            record_routes: &[],
-            pop_routes: next.pop_routes,
-            max_forwards: m.max_forwards().map_or(70, |n| n.saturating_sub(1)),
-            source: Some(cx.hop.addr),
-            strip: STRIP,
-            add: &[],
+        let write = |hop: Hop| {
+            let via = self.topology.via(hop, &name.text);
+            let mut out = Vec::with_capacity(m.bytes().len() + 160);
+            let edit = Forward {
+                uri: None,
+                via: Some(via.as_bytes()),
+                record_routes: &[],
+                pop_routes: next.pop_routes,
+                max_forwards: m.max_forwards().map_or(70, |n| n.saturating_sub(1)),
+                source: Some(cx.hop.addr),
+                strip: STRIP,
+                add: &[],
+            };
+            forward(m, &edit, &mut out);
+            out
         };
-        forward(m, &edit, &mut out);
-        (name, out.into())
+        let (mut hop, mut out) = (next.hop, write(next.hop));
+        if let Some(wider) = self.wider_way(next.target, hop, out.len()) {
+            (hop, out) = (wider, write(wider));
+        }
+        (name, hop, out.into())
     }
 
     fn reinvite(&mut self, cx: &Cx, m: &Message<'_>, key: u128, next: &Next) {
@@ -201,18 +213,18 @@ impl Proxy {
         self.servers.insert(key, ServerRef::Invite(slot));
         self.setting_up += 1;
         self.trying(cx, m, &mut invite);
-        let (name, bytes) = self.write_in_dialog(cx, m, next);
+        let (name, hop, bytes) = self.write_in_dialog(cx, m, next);
         self.clients.insert(name.key, ClientRef::Invite(slot, 0));
         let leg = domain::LegId::edge(&invite.call, &invite.identity.call_id, &invite.identity.from_tag, m.cseq(), 1);
         invite.branches.push(Branch {
             attempt: 1,
             leg,
             target: next.target,
-            hop: next.hop,
+            hop,
             key: name.key,
             text: name.text,
             sent: bytes.clone(),
-            client: InviteClient::new(cx.now.mono_us, self.times.sip),
+            client: InviteClient::new(cx.now.mono_us, self.sip_timers(hop)),
             first_by: u64::MAX,
             ring_by: cx.now.mono_us + self.times.timer_c,
             cancel: Cancel::No,
@@ -226,7 +238,8 @@ impl Proxy {
             late: Vec::new(),
             facts: BranchFacts { forwarded: invite.since(cx.now), ..BranchFacts::default() },
         });
-        self.send(next.hop, bytes);
+        self.ask(hop);
+        self.send(hop, bytes);
         self.put_invite(slot, invite);
     }
 
@@ -267,7 +280,7 @@ impl Proxy {
     fn pass_on(&mut self, cx: &Cx, m: &Message<'_>, key: u128, next: &Next, purpose: Purpose) {
         let mut relay = self.new_relay(cx, m, key, purpose);
         relay.call = Some(next.verified.cookie.call);
-        let (name, bytes) = self.write_in_dialog(cx, m, next);
+        let (name, hop, bytes) = self.write_in_dialog(cx, m, next);
         let slot = self.relays.reserve();
         self.servers.insert(key, ServerRef::Relay(slot));
         self.clients.insert(name.key, ClientRef::Relay(slot));
@@ -275,14 +288,15 @@ impl Proxy {
             key: name.key,
             text: name.text,
             target: next.target,
-            hop: next.hop,
+            hop,
             sent: bytes.clone(),
-            machine: NonInviteClient::new(cx.now.mono_us, self.times.sip),
+            machine: NonInviteClient::new(cx.now.mono_us, self.sip_timers(hop)),
             forwarded_us: 0,
             first_response_us: None,
             retransmits: 0,
         });
-        self.send(next.hop, bytes);
+        self.ask(hop);
+        self.send(hop, bytes);
         self.put_relay(slot, relay);
     }
 
@@ -295,7 +309,8 @@ impl Proxy {
                 key,
                 peer: cx.peer,
                 hop: cx.hop,
-                machine: NonInviteServer::new(self.times.sip),
+                back: cx.back,
+                machine: NonInviteServer::new(self.sip_timers(cx.hop)),
                 last: bytes::Bytes::new(),
                 retransmits: 0,
             }),

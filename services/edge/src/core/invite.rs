@@ -163,6 +163,8 @@ pub struct Invite {
     pub kind: Kind,
     pub peer: Peer,
     pub hop: Hop,
+    /// Where its answers go.
+    pub back: Hop,
     pub request: Bytes,
     pub received: Now,
     pub server_key: u128,

@@ -18,6 +18,8 @@ pub mod control;
 mod cookie;
 mod dialogs;
 mod facts;
+mod flow_life;
+mod flows;
 mod hash;
 mod health;
 mod hop;
@@ -35,6 +37,7 @@ mod snapshot;
 mod story;
 mod timers;
 mod topology;
+mod way;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -59,6 +62,7 @@ use challenge::Challenges;
 use control::Control;
 use dialogs::Dialogs;
 use facts::Digests;
+use flows::Flows;
 use hash::{Random, Seed};
 use health::Health;
 use invite::Invite;
@@ -84,6 +88,15 @@ pub enum Input<'a> {
     FlowClosed {
         flow: Flow,
     },
+    /// Nothing came or went by that connection for the idle time: may it go?
+    FlowIdle {
+        flow: Flow,
+    },
+    /// A connection that was closed before one byte was read.
+    Refused {
+        hop: Hop,
+        reason: &'static str,
+    },
     /// The system says that nobody listens there.
     Unreachable {
         to: SocketAddr,
@@ -96,7 +109,14 @@ pub enum Input<'a> {
 
 #[derive(Debug)]
 pub enum Action {
-    Send { hop: Hop, bytes: Bytes },
+    Send {
+        hop: Hop,
+        bytes: Bytes,
+    },
+    /// Nobody needs that connection.
+    CloseFlow {
+        flow: Flow,
+    },
     Transaction(Box<SipTransaction>),
     Rejections(Box<SipRejections>),
     Health(Box<NodeHealth>),
@@ -122,6 +142,8 @@ enum ClientRef {
 struct Cx {
     now: Now,
     hop: Hop,
+    /// Where its answers go.
+    back: Hop,
     peer: Peer,
 }
 
@@ -186,6 +208,7 @@ pub struct Proxy {
     /// INVITEs without a final response.
     setting_up: usize,
     dialogs: Dialogs,
+    flows: Flows,
     challenges: Challenges,
     timers: Timers,
     house: Armed,
@@ -239,6 +262,7 @@ impl Proxy {
             merged: HashMap::new(),
             setting_up: 0,
             dialogs: Dialogs::new(seed),
+            flows: Flows::default(),
             challenges: Challenges::default(),
             timers: Timers::default(),
             house: Armed::default(),
@@ -270,8 +294,16 @@ impl Proxy {
 
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
-            Input::Datagram { hop, bytes } | Input::Message { hop, bytes, .. } => self.datagram(now, hop, bytes),
-            Input::FlowClosed { .. } => {}
+            Input::Datagram { hop, bytes } => self.receive(now, hop, bytes),
+            Input::Message { hop, identity, bytes } => {
+                if let Some(flow) = hop.flow {
+                    self.flows.meet(flow, identity);
+                }
+                self.receive(now, hop, bytes);
+            }
+            Input::FlowClosed { flow } => self.flow_closed(now, flow),
+            Input::FlowIdle { flow } => self.flow_idle(flow),
+            Input::Refused { hop, reason } => self.refused_unread(now, hop, 0, reason),
             Input::Unreachable { to } => self.unreachable(now, to),
             Input::Timer => {}
             Input::Control(control) => self.control = control,

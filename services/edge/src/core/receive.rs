@@ -13,45 +13,66 @@ use sip::{Judged, Message, Method, Name, Uri, Verdict, judge, unsupported};
 use super::facts::text;
 use super::rejections::Refused;
 use super::topology::Peer;
+use super::way::sent_by;
 use super::{ClientRef, Cx, Hop, Proxy, ServerRef, branch};
 
 /// What we understand outside a dialog; anything else is answered with this list.
 pub const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, MESSAGE, SUBSCRIBE";
 
 impl Proxy {
-    pub(super) fn datagram(&mut self, now: Now, hop: Hop, bytes: &[u8]) {
+    /// A message, whatever it came by.
+    pub(super) fn receive(&mut self, now: Now, hop: Hop, bytes: &[u8]) {
         self.counters.packets_in += 1;
-        let Some(side) = self.topology.listeners.get(hop.place()).map(|l| l.side) else { return };
-        let Some(peer) = self.topology.classify(side, hop.addr) else {
-            self.counters.denied_packets += 1;
-            let refused = Refused {
-                hop,
-                trunk: None,
-                bytes: bytes.len(),
-                reason: "unknown_source",
-                method: None,
-                answered: false,
-            };
-            self.rejections.count(now.wall_us, &refused, || None);
+        if self.topology.listeners.get(hop.place()).is_none() {
             return;
+        }
+        let Some(peer) = self.topology.classify_hop(hop, None) else {
+            return self.refused_unread(now, hop, bytes.len(), "unknown_source");
         };
-        let cx = Cx { now, hop, peer };
+        let mut cx = Cx { now, hop, back: hop, peer };
         let mut index = self.index.take().unwrap_or_default();
         let judged = judge(&mut index, bytes);
         match judged {
             Judged { verdict: Verdict::KeepAlive, .. } => self.counters.keep_alives += 1,
             Judged { message: Some(message), reject: None, verdict } => {
-                if let Peer::Node(n) = peer {
+                if hop.flow.is_some() && message.is_request() {
+                    self.know_sender(&mut cx, &message);
+                }
+                if let Peer::Node(n) = cx.peer {
                     self.health[n].life(now.mono_us);
                 }
                 match message.is_request() {
-                    true => self.request(&cx, &message, verdict),
+                    true => {
+                        cx.back = self.way_back(hop, &message);
+                        self.request(&cx, &message, verdict);
+                    }
                     false => self.response(&cx, &message, verdict),
                 }
             }
             _ => self.malformed(&cx, bytes, &judged),
         }
         self.index = Some(index);
+    }
+
+    /// What is not even looked at.
+    pub(super) fn refused_unread(&mut self, now: Now, hop: Hop, bytes: usize, reason: &'static str) {
+        self.counters.denied_packets += 1;
+        let refused = Refused { hop, trunk: None, bytes, reason, method: None, answered: false };
+        self.rejections.count(now.wall_us, &refused, || None);
+    }
+
+    /// By a stream a peer comes from any port of its address; which of several peers there it is, its Via says. `alias` in it
+    /// offers the connection for requests to the port that it listens on.
+    fn know_sender(&mut self, cx: &mut Cx, m: &Message<'_>) {
+        let listening = sent_by(cx.hop, m);
+        if let Some(peer) = self.topology.classify_hop(cx.hop, Some(listening)) {
+            cx.peer = peer;
+        }
+        let via = m.via().value.of(m.bytes());
+        let params = via.iter().position(|&b| b == b';').map_or(&[][..], |at| &via[at..]);
+        if sip::Params::new(params).find(b"alias").is_some() {
+            self.flows.alias(cx.hop, listening);
+        }
     }
 
     /// What could not be read; the verdict already says whether an answer is safe.
@@ -246,7 +267,7 @@ impl Proxy {
 
     pub(super) fn answer_statelessly(&mut self, cx: &Cx, m: &Message<'_>, status: u16, add: &[(&str, &[u8])]) {
         let bytes = self.local_answer(m, cx.hop.addr, status, add);
-        self.send(cx.hop, bytes);
+        self.send(cx.back, bytes);
     }
 
     /// An answer of our own; its tag is the same for every copy of the request.

@@ -104,7 +104,7 @@ impl Rejections {
         &mut self,
         wall_us: i64,
         edge_id: &str,
-        listener_id: impl Fn(usize) -> String,
+        listener: impl Fn(usize) -> (String, &'static str),
         trunk_id: impl Fn(usize) -> String,
     ) -> Vec<SipRejections> {
         let start = std::mem::take(&mut self.window_start_us);
@@ -115,8 +115,8 @@ impl Rejections {
             edge_id: edge_id.to_owned(),
             window_start_us: start,
             window_us,
-            listener_id: row.listener.map(&listener_id),
-            transport: Some("udp".to_owned()),
+            listener_id: row.listener.map(|l| listener(l).0),
+            transport: row.listener.map(|l| listener(l).1.to_owned()),
             trunk_id: row.trunk.map(&trunk_id),
             messages: row.messages,
             bytes: row.bytes,
@@ -220,7 +220,7 @@ mod tests {
         let loud = SocketAddr::from(([10, 0, 0, 1], 9));
         (0..500).for_each(|_| r.count(8, &refused(loud), || None));
         r.count_trunk(8, 3, &refused(loud));
-        let rows = r.close(1_000_007, "e", |_| "l".into(), |t| format!("t{t}"));
+        let rows = r.close(1_000_007, "e", |_| ("l".into(), "udp"), |t| format!("t{t}"));
         assert_eq!(rows.len(), ROWS + 2);
         assert_eq!((rows[0].source.as_str(), rows[0].messages), ("10.0.0.1", 502));
         rows.iter().for_each(|row| row.check().unwrap());

@@ -26,6 +26,8 @@ pub struct Server {
     pub key: u128,
     pub peer: Peer,
     pub hop: Hop,
+    /// Where its answers go.
+    pub back: Hop,
     pub machine: NonInviteServer,
     pub last: Bytes,
     pub retransmits: i32,

@@ -74,8 +74,8 @@ impl Proxy {
                 return;
             }
             server.last = bytes.clone();
-            let hop = server.hop;
-            self.send(hop, bytes);
+            let back = self.way_back_now(server.back, &relay.request);
+            self.send(back, bytes);
         }
     }
 
@@ -117,7 +117,7 @@ impl Proxy {
         if let Some(server) = &mut relay.server {
             while let Some(action) = server.machine.poll() {
                 if action == Action::Resend && !server.last.is_empty() {
-                    resends.push((server.hop, server.last.clone()));
+                    resends.push((server.back, server.last.clone()));
                 }
             }
         }

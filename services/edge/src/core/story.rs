@@ -12,7 +12,7 @@ use super::dialogs::Dialog;
 use super::invite::{Branch, End, Invite};
 use super::relay::Relay;
 use super::topology::Peer;
-use super::{Action, Cx, Proxy, facts};
+use super::{Action, Cx, Hop, Proxy, facts};
 
 /// What a BYE says about the end of a dialog.
 #[derive(Debug)]
@@ -60,6 +60,10 @@ impl Proxy {
         }
     }
 
+    fn transport(&self, m: &Message<'_>, hop: Hop) -> schemas::SipTransport {
+        facts::transport(m, hop.addr, self.topology.listener(hop), self.flows.identity(hop))
+    }
+
     /// A call from a node belongs to the trunk that it goes to.
     fn parties_with_target(&self, invite: &Invite) -> schemas::SipParties {
         let mut parties = invite.parties.clone();
@@ -100,7 +104,7 @@ impl Proxy {
         header: Option<String>,
     ) {
         let mut event = self.invite_event(now, invite, "attempt");
-        event.transport = Some(facts::transport(m, invite.hop.addr, self.topology.listener(invite.hop)));
+        event.transport = Some(self.transport(m, invite.hop));
         event.headers = Some(facts::headers(m, &mut self.digests));
         event.offer.clone_from(&invite.offer);
         event.decision = Some(decision);
@@ -126,7 +130,7 @@ impl Proxy {
         let mut event = self.invite_event(cx.now, invite, "refused");
         let (call_id, from_tag) = (&invite.identity.call_id, &invite.identity.from_tag);
         event.leg_id = LegId::edge(&invite.call, call_id, from_tag, invite.identity.cseq, 0).to_string();
-        event.transport = Some(facts::transport(m, invite.hop.addr, self.topology.listener(invite.hop)));
+        event.transport = Some(self.transport(m, invite.hop));
         event.headers = Some(facts::headers(m, &mut self.digests));
         event.offer.clone_from(&invite.offer);
         event.decision = Some(decision);
@@ -267,9 +271,7 @@ impl Proxy {
             source_id: self.topology.id_of(server.peer).to_owned(),
             attempt: i32::from(relay.client.is_some()),
             identity: relay.identity.clone(),
-            transport: request
-                .as_ref()
-                .map(|m| facts::transport(m, server.hop.addr, self.topology.listener(server.hop))),
+            transport: request.as_ref().map(|m| self.transport(m, server.hop)),
             parties: Some(relay.parties.clone()),
             headers: request.as_ref().map(|m| facts::headers(m, &mut self.digests)),
             timing: Some(SipTiming {

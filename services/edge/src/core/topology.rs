@@ -1,7 +1,7 @@
 //! The settings as tables: who is allowed to speak, who may be spoken to, over which listener.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sha2::{Digest, Sha256};
 
@@ -75,6 +75,8 @@ pub struct Topology {
     /// Digest of the settings, for events.
     pub digest: String,
     exact: HashMap<(Side, SocketAddr), Peer>,
+    /// The first peer with an exact address at that IP address.
+    by_ip: HashMap<(Side, IpAddr), Peer>,
     /// Most specific first.
     networks: Vec<(Source, Peer)>,
     /// All of them, for the question whether an address belongs to a peer.
@@ -122,6 +124,7 @@ impl Topology {
             routes,
             digest: digest(config),
             exact: HashMap::new(),
+            by_ip: HashMap::new(),
             networks: Vec::new(),
             sources: Vec::new(),
         };
@@ -145,6 +148,7 @@ impl Topology {
         match source {
             Source::Port(addr) => {
                 self.exact.entry((peer.side(), canonical(addr))).or_insert(peer);
+                self.by_ip.entry((peer.side(), addr.ip().to_canonical())).or_insert(peer);
             }
             net @ Source::Net { .. } => self.networks.push((net, peer)),
         }
@@ -159,6 +163,28 @@ impl Topology {
         self.networks.iter().find(|(net, peer)| peer.side() == side && net.contains(from)).map(|&(_, peer)| peer)
     }
 
+    /// Who sent a message that came that way. By a stream a peer comes from any port of its address; `listening` is the port
+    /// that it says to listen on, and tells peers at one address apart.
+    #[must_use]
+    pub fn classify_hop(&self, hop: Hop, listening: Option<SocketAddr>) -> Option<Peer> {
+        let side = self.listeners.get(hop.place())?.side;
+        if hop.flow.is_none() {
+            return self.classify(side, hop.addr);
+        }
+        let exact = |address: SocketAddr| self.exact.get(&(side, canonical(address))).copied();
+        let by_listening = || listening.filter(|l| l.ip() == hop.addr.ip()).and_then(exact);
+        let by_network = || self.classify(side, hop.addr);
+        let by_ip = || self.by_ip.get(&(side, hop.addr.ip().to_canonical())).copied();
+        exact(hop.addr).or_else(by_listening).or_else(by_network).or_else(by_ip)
+    }
+
+    /// Whether anybody who may connect to that listener has that address.
+    #[must_use]
+    pub fn admits(&self, listener: u16, from: SocketAddr) -> bool {
+        let Some(side) = self.listeners.get(usize::from(listener)).map(|l| l.side) else { return false };
+        self.by_ip.contains_key(&(side, from.ip().to_canonical())) || self.classify(side, from).is_some()
+    }
+
     /// Whether a peer may be spoken to at that address, and speaks from it; several trunks may share one.
     #[must_use]
     pub fn owns(&self, peer: Peer, address: SocketAddr) -> bool {
@@ -168,12 +194,22 @@ impl Topology {
     /// The way to a peer's address: over the first listener of its side that speaks its transport and family.
     #[must_use]
     pub fn hop_to(&self, peer: Peer, to: SocketAddr) -> Hop {
-        let (side, transport) = (peer.side(), self.transports_of(peer).first().copied().unwrap_or_default());
-        let family = |l: &Listener| l.side == side && l.address.is_ipv4() == to.is_ipv4();
-        let fits = |l: &Listener| family(l) && l.transport == transport;
-        let find = |wanted: &dyn Fn(&Listener) -> bool| self.listeners.iter().position(wanted);
-        let place = find(&fits).or_else(|| find(&family)).or_else(|| find(&|l| l.side == side)).unwrap_or(0);
-        Hop::to(u16::try_from(place).unwrap_or(0), to)
+        let transport = self.transports_of(peer).first().copied().unwrap_or_default();
+        self.hop_by(peer, to, transport).unwrap_or_else(|| {
+            // `check` refuses such settings; without it, better by something than by nothing.
+            let place = self.listeners.iter().position(|l| l.side == peer.side()).unwrap_or(0);
+            Hop::to(place as u16, to)
+        })
+    }
+
+    /// The same by that transport, if a listener speaks it.
+    #[must_use]
+    pub fn hop_by(&self, peer: Peer, to: SocketAddr, transport: Transport) -> Option<Hop> {
+        let is_v4 = to.ip().to_canonical().is_ipv4();
+        let place = self.listeners.iter().position(|l| {
+            l.side == peer.side() && l.transport == transport && l.address.ip().to_canonical().is_ipv4() == is_v4
+        })?;
+        Some(Hop::to(place as u16, to))
     }
 
     /// What a peer is spoken to by, the preferred one first.

@@ -11,5 +11,6 @@ mod failover;
 mod feedback;
 mod sockets;
 mod storm;
+mod streams;
 mod text;
 mod world;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use domain::Now;
 use domain::identity::Keyring;
 use edge::core::control::Control;
-use edge::core::{Action, Hop, Input, Proxy, Setup};
+use edge::core::{Action, Flow, Hop, Input, Proxy, Setup};
 use edge::{Config, NodeConfig, ProbeConfig, RouteConfig, TrunkConfig};
 use schemas::{Event, NodeHealth, SipRejections, SipTransaction, grammar};
 
@@ -83,6 +83,8 @@ pub struct World {
     /// What left the edge and was not looked at yet.
     pub wire: VecDeque<(Hop, Msg)>,
     pub sent: usize,
+    /// Connections that the edge let go.
+    pub closed: Vec<Flow>,
 }
 
 impl World {
@@ -91,14 +93,13 @@ impl World {
     }
 
     pub fn with(config: Config) -> World {
+        World::bound(config, vec![edge_trunk(), edge_node()])
+    }
+
+    /// With the addresses of its listeners.
+    pub fn bound(config: Config, bound: Vec<SocketAddr>) -> World {
         let now = Now { wall_us: 1_764_000_000_000_000, mono_us: 5_000_000 };
-        let setup = Setup {
-            config,
-            bound: vec![edge_trunk(), edge_node()],
-            keys: Arc::new(keys()),
-            entropy: *b"not random at all, for the tests",
-            now,
-        };
+        let setup = Setup { config, bound, keys: Arc::new(keys()), entropy: *b"not random at all, for the tests", now };
         let mut world = World {
             proxy: Proxy::new(setup),
             now,
@@ -107,6 +108,7 @@ impl World {
             rejections: Vec::new(),
             wire: VecDeque::new(),
             sent: 0,
+            closed: Vec::new(),
         };
         world.collect();
         world
@@ -119,6 +121,7 @@ impl World {
                     self.sent += 1;
                     self.wire.push_back((hop, Msg::parse(&bytes)));
                 }
+                Action::CloseFlow { flow } => self.closed.push(flow),
                 Action::Transaction(event) => {
                     event.check().unwrap_or_else(|e| panic!("{e}: {event:#?}"));
                     let _ = schemas::Encoder::<SipTransaction>::new().encode(&event).expect("fits its schema");
