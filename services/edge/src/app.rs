@@ -12,8 +12,8 @@ use stream::{Pump, PumpConfig, Start};
 use tokio::sync::mpsc;
 
 use crate::adapters::control::{ControlHandler, topics};
-use crate::adapters::icmp;
 use crate::adapters::shard::Shard;
+use crate::adapters::{sockets, streams};
 use crate::config::{Config, Side};
 use crate::core::control::{Control, Store};
 use crate::core::{Proxy, Setup, Snapshot, blocks};
@@ -66,8 +66,8 @@ impl Running {
 
 /// Binds the listeners and starts the edge.
 pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> anyhow::Result<Running> {
-    let sockets = bind(&config)?;
-    let bound: Vec<SocketAddr> = sockets.iter().map(std::net::UdpSocket::local_addr).collect::<Result<_, _>>()?;
+    let sockets = sockets::bind(&config)?;
+    let bound = sockets.addresses()?;
     let first = |side: Side| {
         let at = config.listeners.iter().position(|l| l.side == side);
         at.map(|at| bound[at]).ok_or(Error::NoListener { side: side.as_str() })
@@ -76,8 +76,13 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
     let listeners: Vec<(String, SocketAddr)> =
         config.listeners.iter().zip(&bound).map(|(l, &addr)| (l.id.clone(), addr)).collect();
 
-    let setup =
-        Setup { config: config.clone(), bound, keys: Arc::clone(&kit.keys), entropy: entropy(), now: kit.clock.now() };
+    let setup = Setup {
+        config: config.clone(),
+        bound: bound.clone(),
+        keys: Arc::clone(&kit.keys),
+        entropy: entropy(),
+        now: kit.clock.now(),
+    };
     let proxy = Proxy::new(setup);
     let view = View {
         snapshot: Arc::new(ArcSwap::from_pointee(proxy.snapshot(kit.clock.now().wall_us))),
@@ -86,9 +91,28 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
     };
     metrics::register(&kit.metrics, Arc::clone(&view.snapshot));
     let (updates, mailbox) = mpsc::channel(MAILBOX);
+    let streams = if sockets.streams.is_empty() {
+        None
+    } else {
+        sockets::raise_descriptors(config.streams.connections);
+        let (port, streams) = streams::start(streams::Setup {
+            config: config.clone(),
+            topology: Arc::new(proxy.topology().clone()),
+            sockets: sockets.streams,
+            clock: Arc::clone(&kit.clock),
+            // The shard's runtime is woken by the mailbox itself.
+            ring: Box::new(|| {}),
+        });
+        streams::register(&kit.metrics, Arc::clone(&streams.counters));
+        kit.life
+            .spawn_thread("streams", TaskOptions::critical().stall_after(STALL), move |task| streams.run(&task))
+            .context("the thread of the connections")?;
+        Some(port)
+    };
     let shard = Shard {
         proxy,
-        sockets,
+        sockets: sockets.datagrams,
+        streams,
         publisher: stream.publisher.clone(),
         clock: Arc::clone(&kit.clock),
         snapshot: Arc::clone(&view.snapshot),
@@ -100,38 +124,14 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         .spawn_thread("shard-0", TaskOptions::critical().stall_after(STALL), move |task| shard.run(&task))
         .context("the thread of the shard")?;
     follow_control(&config, &kit, stream, updates);
-    for (id, addr) in &listeners {
-        tracing::info!(listener.id = id, %addr, "listening for SIP over UDP");
+    for (listener, addr) in config.listeners.iter().zip(&bound) {
+        tracing::info!(listener.id = listener.id, %addr, transport = listener.transport.as_str(), "listening for SIP");
     }
     let running = Running { listeners, trunk_addr, node_addr, view };
     if let Some(settings) = &config.admin {
         kit::admin::serve(settings, "edge.admin", &kit.life, &kit.metrics, running.routes())?;
     }
     Ok(running)
-}
-
-fn bind(config: &Config) -> Result<Vec<std::net::UdpSocket>, Error> {
-    let one = |(i, listener): (usize, &crate::config::ListenerConfig)| {
-        let failed = |source| Error::Socket { listener: listener.id.clone(), source };
-        let socket = kit::net::udp(&format!("edge.listeners[{i}].bind"), listener.bind)?;
-        socket.set_nonblocking(true).map_err(failed)?;
-        let view = socket2::SockRef::from(&socket);
-        view.set_recv_buffer_size(config.receive_buffer_bytes).map_err(failed)?;
-        let got = view.recv_buffer_size().map_err(failed)?;
-        if got < config.receive_buffer_bytes {
-            tracing::warn!(
-                listener.id = listener.id,
-                wanted_bytes = config.receive_buffer_bytes,
-                got_bytes = got,
-                "the system gives a smaller receive buffer: raise net.core.rmem_max"
-            );
-        }
-        if !icmp::enable(&socket, listener.bind.is_ipv6()) {
-            tracing::warn!(listener.id = listener.id, "refused packets are found by time-outs only");
-        }
-        Ok(socket)
-    };
-    config.listeners.iter().enumerate().map(one).collect()
 }
 
 fn follow_control(

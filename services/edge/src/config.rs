@@ -21,6 +21,7 @@ pub struct Config {
     pub probe: ProbeConfig,
     pub timers: TimerConfig,
     pub limits: LimitConfig,
+    pub streams: StreamConfig,
     /// How long open INVITEs may take to finish after a stop was asked for (ms). Established calls stay on their nodes.
     pub drain_ms: u64,
     /// Receive buffer of each socket (bytes); the kernel may give less.
@@ -113,6 +114,9 @@ pub struct ListenerConfig {
     /// What Via and Record-Route say; needed when `bind` is a wildcard address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertise: Option<SocketAddr>,
+    /// Balancers whose connections begin with a PROXY header (version 2); the client that it names is then the source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub balancers: Vec<Source>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -211,6 +215,24 @@ pub struct LimitConfig {
     pub blocks: usize,
 }
 
+/// Connections: TCP and what stands on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamConfig {
+    /// Open at once; further ones are closed unread.
+    pub connections: usize,
+    /// The same for one address.
+    pub connections_per_source: usize,
+    /// A connection that no call needs is closed after so much silence (s).
+    pub idle_s: u64,
+    /// From the first byte of a message to its last, and from the connection to its first byte (ms).
+    pub message_ms: u64,
+    /// Bytes that may wait for one connection; whoever does not read them is cut off.
+    pub line_bytes: usize,
+    /// How long a peer may take to accept a connection of ours (ms).
+    pub connect_ms: u64,
+}
+
 fn default_pool() -> String {
     "inbound".to_owned()
 }
@@ -240,10 +262,24 @@ impl Default for Config {
             probe: ProbeConfig::default(),
             timers: TimerConfig::default(),
             limits: LimitConfig::default(),
+            streams: StreamConfig::default(),
             drain_ms: 5_000,
             receive_buffer_bytes: 4 * 1024 * 1024,
             emergency: ["112", "911", "999"].map(str::to_owned).to_vec(),
             admin: None,
+        }
+    }
+}
+
+impl Default for StreamConfig {
+    fn default() -> StreamConfig {
+        StreamConfig {
+            connections: 10_000,
+            connections_per_source: 256,
+            idle_s: 120,
+            message_ms: 5_000,
+            line_bytes: 256 * 1024,
+            connect_ms: 2_000,
         }
     }
 }
@@ -256,6 +292,7 @@ impl Default for ListenerConfig {
             transport: Transport::Udp,
             bind: SocketAddr::from(([127, 0, 0, 1], 5060)),
             advertise: None,
+            balancers: Vec::new(),
         }
     }
 }
@@ -445,6 +482,11 @@ impl Check for Config {
             ("limits.dialogs", self.limits.dialogs as u64),
             ("limits.open_invites", self.limits.open_invites as u64),
             ("limits.attempts", u64::from(self.limits.attempts)),
+            ("streams.connections", self.streams.connections as u64),
+            ("streams.connections_per_source", self.streams.connections_per_source as u64),
+            ("streams.idle_s", self.streams.idle_s),
+            ("streams.message_ms", self.streams.message_ms),
+            ("streams.connect_ms", self.streams.connect_ms),
         ] {
             if value == 0 {
                 out.push(Problem::new(join(at, key), value, "1 or more"));
@@ -464,9 +506,39 @@ impl Config {
                 out.push(Problem::new(key, "", "an address that peers can reach, since bind is a wildcard"));
             }
         }
-        for (i, listener) in self.listeners.iter().enumerate().filter(|(_, l)| l.transport.is_stream()) {
-            let key = join(at, &format!("listeners[{i}].transport"));
-            out.push(Problem::new(key, listener.transport.as_str(), "\"udp\": the others are not served yet"));
+        for (i, listener) in self.listeners.iter().enumerate() {
+            if matches!(listener.transport, Transport::Tls | Transport::Ws | Transport::Wss) {
+                let key = join(at, &format!("listeners[{i}].transport"));
+                out.push(Problem::new(
+                    key,
+                    listener.transport.as_str(),
+                    "\"udp\" or \"tcp\": the others are not served yet",
+                ));
+            }
+            if listener.transport == Transport::Udp && !listener.balancers.is_empty() {
+                let key = join(at, &format!("listeners[{i}].balancers"));
+                out.push(Problem::new(key, listener.balancers.len(), "none: over UDP there is no PROXY header"));
+            }
+        }
+        if self.streams.line_bytes < sip::MAX_MESSAGE {
+            let why = format!("{} or more: one message", sip::MAX_MESSAGE);
+            out.push(Problem::new(join(at, "streams.line_bytes"), self.streams.line_bytes, why));
+        }
+        let trunks = self.trunks.iter().map(|t| (Side::Trunk, "trunks", &t.transports, t.address.is_some()));
+        let nodes = self.nodes.iter().map(|n| (Side::Node, "nodes", &n.transports, true));
+        for (i, (side, list, transports, is_called)) in trunks.enumerate().chain(nodes.enumerate()) {
+            let key = || join(at, &format!("{list}[{i}].transports"));
+            if transports.is_empty() {
+                out.push(Problem::new(key(), "[]", "at least one, like [\"udp\"]"));
+            }
+            for transport in transports.iter().filter(|_| is_called) {
+                if matches!(transport, Transport::Ws | Transport::Wss) {
+                    out.push(Problem::new(key(), transport.as_str(), "one that we can connect by: udp, tcp or tls"));
+                } else if !self.listeners.iter().any(|l| l.side == side && l.transport == *transport) {
+                    let why = format!("a transport that a listener with side = \"{}\" has", side.as_str());
+                    out.push(Problem::new(key(), transport.as_str(), why));
+                }
+            }
         }
         for side in [Side::Trunk, Side::Node] {
             if !self.listeners.iter().any(|l| l.side == side) {

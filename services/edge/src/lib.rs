@@ -12,8 +12,8 @@ mod metrics;
 
 pub use app::{Running, run};
 pub use config::{
-    Config, LimitConfig, ListenerConfig, NodeConfig, ProbeConfig, RouteConfig, Side, Source, TimerConfig, Transport,
-    TrunkConfig,
+    Config, LimitConfig, ListenerConfig, NodeConfig, ProbeConfig, RouteConfig, Side, Source, StreamConfig, TimerConfig,
+    Transport, TrunkConfig,
 };
 pub use core::{BlockSnapshot, Counters, NodeSnapshot as NodeView, Snapshot, TrunkSnapshot};
 pub use error::Error;

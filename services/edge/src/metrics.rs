@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn the_readme_lists_every_metric() {
         let readme = include_str!("../README.md");
-        for name in super::names() {
+        for name in super::names().into_iter().chain(crate::adapters::streams::names()) {
             let stem = name.strip_suffix("_total").unwrap_or(&name);
             assert!(readme.contains(stem), "{name} is missing");
         }

@@ -2,4 +2,7 @@
 
 pub mod control;
 pub mod icmp;
+pub mod proxy_protocol;
 pub mod shard;
+pub mod sockets;
+pub mod streams;

@@ -12,6 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use domain::Clock;
 use schemas::ControlAck;
 use stream::Publisher;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::icmp;
+use super::streams::{Incoming, Port};
 use crate::core::control::Control;
 use crate::core::{Action, Hop, Input, Proxy, Snapshot};
 
@@ -36,7 +38,10 @@ pub struct Update {
 
 pub struct Shard {
     pub proxy: Proxy,
-    pub sockets: Vec<std::net::UdpSocket>,
+    /// By place in the settings; none for the listeners of streams.
+    pub sockets: Vec<Option<std::net::UdpSocket>>,
+    /// The connections, when a listener has any.
+    pub streams: Option<Port>,
     pub publisher: Publisher,
     pub clock: Arc<dyn Clock>,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
@@ -51,11 +56,13 @@ impl Shard {
     pub fn run(self, task: &kit::Task) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         runtime.block_on(async move {
-            let sockets =
-                self.sockets.iter().map(|s| UdpSocket::from_std(s.try_clone()?)).collect::<Result<Vec<_>, _>>()?;
+            let ready =
+                |s: &Option<std::net::UdpSocket>| s.as_ref().map(|s| UdpSocket::from_std(s.try_clone()?)).transpose();
+            let sockets = self.sockets.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
             Loop {
                 proxy: self.proxy,
                 sockets,
+                streams: self.streams,
                 publisher: self.publisher,
                 clock: self.clock,
                 snapshot: self.snapshot,
@@ -73,7 +80,8 @@ impl Shard {
 
 struct Loop {
     proxy: Proxy,
-    sockets: Vec<UdpSocket>,
+    sockets: Vec<Option<UdpSocket>>,
+    streams: Option<Port>,
     publisher: Publisher,
     clock: Arc<dyn Clock>,
     snapshot: Arc<ArcSwap<Snapshot>>,
@@ -86,6 +94,7 @@ struct Loop {
 enum Woken {
     Stop,
     Update(Option<Update>),
+    Stream(Option<Incoming>),
     Packets,
     Time,
 }
@@ -112,6 +121,7 @@ impl Loop {
                 biased;
                 () = shutdown.cancelled(), if stop_by.is_none() => Woken::Stop,
                 update = self.updates.recv(), if control_open => Woken::Update(update),
+                incoming = next(&mut self.streams) => Woken::Stream(incoming),
                 () = readable(&self.sockets) => Woken::Packets,
                 () = sleep_until(wake_at) => Woken::Time,
             };
@@ -122,7 +132,17 @@ impl Loop {
                 }
                 Woken::Update(Some(update)) => self.apply(update),
                 Woken::Update(None) => control_open = false,
-                Woken::Packets => self.read(),
+                Woken::Stream(Some(incoming)) => {
+                    self.give(incoming.input());
+                    self.take_streams();
+                    self.read();
+                }
+                // That thread has ended; its lifecycle tells why.
+                Woken::Stream(None) => self.streams = None,
+                Woken::Packets => {
+                    self.read();
+                    self.take_streams();
+                }
                 Woken::Time => self.give(Input::Timer),
             }
         }
@@ -150,10 +170,19 @@ impl Loop {
         self.in_force.store(update.control);
     }
 
+    /// What the connections handed over, as much as one burst.
+    fn take_streams(&mut self) {
+        for _ in 0..BURST {
+            let Some(incoming) = self.streams.as_mut().and_then(Port::try_recv) else { return };
+            self.give(incoming.input());
+        }
+    }
+
     fn read(&mut self) {
         for listener in 0..self.sockets.len() {
             for _ in 0..BURST {
-                match self.sockets[listener].try_recv_from(&mut self.buffer) {
+                let Some(socket) = &self.sockets[listener] else { break };
+                match socket.try_recv_from(&mut self.buffer) {
                     Ok((length, from)) => {
                         let now = self.clock.now();
                         let bytes = &self.buffer[..length];
@@ -172,7 +201,9 @@ impl Loop {
 
     fn take_refusals(&mut self, listener: usize) {
         let mut refused = std::mem::take(&mut self.refused);
-        icmp::drain(&self.sockets[listener], |address| refused.push(address));
+        if let Some(socket) = &self.sockets[listener] {
+            icmp::drain(socket, |address| refused.push(address));
+        }
         for to in refused.drain(..) {
             self.give(Input::Unreachable { to });
         }
@@ -182,9 +213,8 @@ impl Loop {
     fn perform(&mut self) {
         while let Some(action) = self.proxy.poll() {
             match action {
-                Action::Send { hop, bytes } => self.send(hop, &bytes),
-                // No listener of a stream yet.
-                Action::CloseFlow { .. } => {}
+                Action::Send { hop, bytes } => self.send(hop, bytes),
+                Action::CloseFlow { flow } => drop(self.streams.as_ref().map(|port| port.close(flow))),
                 Action::Transaction(event) => drop(self.publisher.publish(*event)),
                 Action::Rejections(event) => drop(self.publisher.publish(*event)),
                 Action::Health(event) => drop(self.publisher.publish(*event)),
@@ -193,10 +223,16 @@ impl Loop {
     }
 
     /// A packet that the system does not take is lost, as on the wire; SIP repeats what matters.
-    fn send(&mut self, hop: Hop, bytes: &[u8]) {
+    fn send(&mut self, hop: Hop, bytes: Bytes) {
+        let Some(socket) = &self.sockets[hop.place()] else {
+            if !self.streams.as_ref().is_some_and(|port| port.send(hop, bytes)) {
+                self.proxy.note_send_error();
+            }
+            return;
+        };
         // The first failure may be the echo of an older packet to somewhere else; it is cleared by being told.
         for _ in 0..2 {
-            match self.sockets[hop.place()].try_send_to(bytes, hop.addr) {
+            match socket.try_send_to(&bytes, hop.addr) {
                 Ok(_) => return,
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
                 Err(_) => break,
@@ -206,9 +242,17 @@ impl Loop {
     }
 }
 
-async fn readable(sockets: &[UdpSocket]) {
+/// Never, without connections.
+async fn next(streams: &mut Option<Port>) -> Option<Incoming> {
+    match streams {
+        Some(port) => port.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn readable(sockets: &[Option<UdpSocket>]) {
     poll_fn(|cx| {
-        let ready = sockets.iter().any(|socket| socket.poll_recv_ready(cx).is_ready());
+        let ready = sockets.iter().flatten().any(|socket| socket.poll_recv_ready(cx).is_ready());
         if ready { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;

@@ -5,10 +5,12 @@
 mod admission;
 mod calls;
 mod cancel;
+mod connections;
 mod cost;
 mod dialogs;
 mod failover;
 mod feedback;
+mod service;
 mod sockets;
 mod storm;
 mod streams;

@@ -1,0 +1,73 @@
+//! Messages in the bytes of a connection: the machine that its listener's transport asks for, behind one face.
+
+use bytes::Bytes;
+use sip::framing::{Frame, Framer, FramerConfig, Input, Why};
+
+/// What the connection does next.
+#[derive(Debug)]
+pub enum Event {
+    Message(Bytes),
+    /// For the peer, as it is.
+    Write(Bytes),
+    /// Where messages end is not known any more.
+    Broken,
+    /// Without a word; why, in one.
+    Close(&'static str),
+}
+
+#[derive(Debug)]
+pub enum Codec {
+    Sip(Framer),
+}
+
+/// Silence is the connection's affair, which asks the machine before it closes one. A year is never here.
+const NEVER_US: u64 = 365 * 24 * 3_600 * 1_000_000;
+
+impl Codec {
+    /// SIP as it is. `first_us` is how long somebody who connected to us may take to say anything.
+    #[must_use]
+    pub fn sip(now: u64, message_us: u64, first_us: Option<u64>) -> Codec {
+        let first_us = first_us.unwrap_or(NEVER_US);
+        Codec::Sip(Framer::new(now, FramerConfig { message_us, first_us, idle_us: NEVER_US }))
+    }
+
+    pub fn handle(&mut self, now: u64, input: Input<'_>) {
+        match self {
+            Codec::Sip(framer) => framer.handle(now, input),
+        }
+    }
+
+    pub fn poll(&mut self) -> Option<Event> {
+        match self {
+            Codec::Sip(framer) => framer.poll().map(|frame| match frame {
+                Frame::Message(bytes) => Event::Message(bytes),
+                Frame::Ping => Event::Write(Bytes::from_static(b"\r\n")),
+                Frame::Broken { .. } => Event::Broken,
+                Frame::Close(why) => Event::Close(word(why)),
+            }),
+        }
+    }
+
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        match self {
+            Codec::Sip(framer) => framer.deadline(),
+        }
+    }
+
+    /// A SIP message as it goes on the wire.
+    #[must_use]
+    pub fn encode(&self, message: Bytes) -> Bytes {
+        match self {
+            Codec::Sip(_) => message,
+        }
+    }
+}
+
+fn word(why: Why) -> &'static str {
+    match why {
+        // Silence is only ever the one before the first byte here.
+        Why::Slow | Why::Idle => "slow",
+        Why::Ended { .. } => "ended",
+    }
+}
