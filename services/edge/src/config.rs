@@ -132,6 +132,9 @@ pub struct TrunkConfig {
     /// the list.
     #[serde(default = "default_transports")]
     pub transports: Vec<Transport>,
+    /// The listener that requests to it leave by; without it the first that fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
     /// Pool of nodes that its calls go to.
     #[serde(default = "default_pool")]
     pub pool: String,
@@ -154,6 +157,8 @@ pub struct NodeConfig {
     /// As of a trunk.
     #[serde(default = "default_transports")]
     pub transports: Vec<Transport>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
     #[serde(default = "default_pool")]
     pub pool: String,
     #[serde(default = "default_weight")]
@@ -304,6 +309,7 @@ impl Default for TrunkConfig {
             sources: Vec::new(),
             address: None,
             transports: default_transports(),
+            listener: None,
             pool: default_pool(),
             cps: 0.0,
             account: None,
@@ -318,6 +324,7 @@ impl Default for NodeConfig {
             id: String::new(),
             address: SocketAddr::from(([127, 0, 0, 1], 5080)),
             transports: default_transports(),
+            listener: None,
             pool: default_pool(),
             weight: default_weight(),
             sources: Vec::new(),
@@ -524,9 +531,17 @@ impl Config {
             let why = format!("{} or more: one message", sip::MAX_MESSAGE);
             out.push(Problem::new(join(at, "streams.line_bytes"), self.streams.line_bytes, why));
         }
-        let trunks = self.trunks.iter().map(|t| (Side::Trunk, "trunks", &t.transports, t.address.is_some()));
-        let nodes = self.nodes.iter().map(|n| (Side::Node, "nodes", &n.transports, true));
-        for (i, (side, list, transports, is_called)) in trunks.enumerate().chain(nodes.enumerate()) {
+        let trunks =
+            self.trunks.iter().map(|t| (Side::Trunk, "trunks", &t.transports, &t.listener, t.address.is_some()));
+        let nodes = self.nodes.iter().map(|n| (Side::Node, "nodes", &n.transports, &n.listener, true));
+        for (i, (side, list, transports, listener, is_called)) in trunks.enumerate().chain(nodes.enumerate()) {
+            let fits = |id: &String| {
+                self.listeners.iter().any(|l| &l.id == id && l.side == side && transports.contains(&l.transport))
+            };
+            if let Some(id) = listener.as_ref().filter(|id| !fits(id)) {
+                let why = format!("a listener with side = \"{}\" that speaks one of its transports", side.as_str());
+                out.push(Problem::new(join(at, &format!("{list}[{i}].listener")), id, why));
+            }
             let key = || join(at, &format!("{list}[{i}].transports"));
             if transports.is_empty() {
                 out.push(Problem::new(key(), "[]", "at least one, like [\"udp\"]"));

@@ -217,7 +217,6 @@ impl Proxy {
         done
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site; a struct would only rename the arguments")]
     fn write_forward(
         &self,
         invite: &Invite,

@@ -108,7 +108,6 @@ pub fn transport(
         rport: asked.then_some(from.port()),
         message_bytes: i32::try_from(m.bytes().len()).ok(),
         via_hops: i32::try_from(m.values(Name::Via).count()).ok(),
-        ..SipTransport::default()
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Trunk {
     pub hash: u32,
     pub address: Option<SocketAddr>,
     pub transports: Vec<Transport>,
+    /// The one that requests to it leave by, where its transport and family allow.
+    pub listener: Option<usize>,
     pub pool: String,
     pub cps: f64,
     pub account: Option<String>,
@@ -54,6 +56,7 @@ pub struct Node {
     pub hash: u32,
     pub address: SocketAddr,
     pub transports: Vec<Transport>,
+    pub listener: Option<usize>,
     pub pool: String,
     pub weight: f64,
 }
@@ -91,11 +94,13 @@ impl Topology {
             let address = l.advertise.unwrap_or(bound);
             Listener { id: l.id.clone(), side: l.side, transport: l.transport, address, host: address.to_string() }
         };
+        let listener_place = |id: &String| config.listeners.iter().position(|l| &l.id == id);
         let trunk = |t: &crate::config::TrunkConfig| Trunk {
             id: t.id.clone(),
             hash: domain::hash32(&t.id),
             address: t.address,
             transports: t.transports.clone(),
+            listener: t.listener.as_ref().and_then(listener_place),
             pool: t.pool.clone(),
             cps: t.cps,
             account: t.account.clone(),
@@ -106,6 +111,7 @@ impl Topology {
             hash: domain::hash32(&n.id),
             address: n.address,
             transports: n.transports.clone(),
+            listener: n.listener.as_ref().and_then(listener_place),
             pool: n.pool.clone(),
             weight: n.weight,
         };
@@ -191,7 +197,7 @@ impl Topology {
         self.sources.iter().any(|(source, owner)| *owner == peer && source.contains(address))
     }
 
-    /// The way to a peer's address: over the first listener of its side that speaks its transport and family.
+    /// The way to a peer's address: over its own listener, else the first of its side that speaks its transport and family.
     #[must_use]
     pub fn hop_to(&self, peer: Peer, to: SocketAddr) -> Hop {
         let transport = self.transports_of(peer).first().copied().unwrap_or_default();
@@ -205,11 +211,22 @@ impl Topology {
     /// The same by that transport, if a listener speaks it.
     #[must_use]
     pub fn hop_by(&self, peer: Peer, to: SocketAddr, transport: Transport) -> Option<Hop> {
-        let is_v4 = to.ip().to_canonical().is_ipv4();
-        let place = self.listeners.iter().position(|l| {
-            l.side == peer.side() && l.transport == transport && l.address.ip().to_canonical().is_ipv4() == is_v4
-        })?;
+        let own = match peer {
+            Peer::Trunk(i) => self.trunks[i].listener,
+            Peer::Node(i) => self.nodes[i].listener,
+        };
+        let fits = |&place: &usize| self.fits(place, peer.side(), to, transport);
+        let place = own.filter(fits).or_else(|| (0..self.listeners.len()).find(fits))?;
         Some(Hop::to(place as u16, to))
+    }
+
+    /// Whether a listener can speak to that address of a peer of that side by that transport.
+    #[must_use]
+    pub fn fits(&self, place: usize, side: Side, to: SocketAddr, transport: Transport) -> bool {
+        self.listeners.get(place).is_some_and(|l| {
+            let is_v4 = |ip: IpAddr| ip.to_canonical().is_ipv4();
+            l.side == side && l.transport == transport && is_v4(l.address.ip()) == is_v4(to.ip())
+        })
     }
 
     /// What a peer is spoken to by, the preferred one first.

@@ -66,7 +66,13 @@ impl Proxy {
                 None => {}
             }
         }
-        let way = wanted.and_then(|transport| self.topology.hop_by(target, to, transport));
+        // The listener that the dialog came by, so that the peer goes on hearing from the address that it knows.
+        let stays = known.filter(|hop| {
+            wanted.is_some_and(|transport| self.topology.fits(hop.place(), target.side(), to, transport))
+        });
+        let way = stays
+            .map(|hop| Hop::to(hop.listener, to))
+            .or_else(|| wanted.and_then(|transport| self.topology.hop_by(target, to, transport)));
         Ok(self.flows.reuse(way.unwrap_or_else(|| self.topology.hop_to(target, to))))
     }
 

@@ -23,7 +23,14 @@ fn line(number: u64) -> Hop {
 
 fn world(change: impl FnOnce(&mut Config)) -> World {
     let mut config = config();
-    let bound = [edge_trunk(), edge_node(), addr("192.0.2.1:5062"), addr("10.0.0.1:5072"), addr("[2001:db8::1]:5060")];
+    let bound = [
+        edge_trunk(),
+        edge_node(),
+        addr("192.0.2.1:5062"),
+        addr("10.0.0.1:5072"),
+        addr("[2001:db8::1]:5060"),
+        addr("10.0.0.2:5070"),
+    ];
     let listener = |id: &str, side, transport, at: usize| ListenerConfig {
         id: id.into(),
         side,
@@ -328,4 +335,40 @@ fn connections_that_are_refused_unread_are_counted_by_source() {
     let row = &w.rejections[0];
     assert_eq!((row.source.as_str(), row.messages, row.listener_id.as_deref()), ("203.0.113.9", 3, Some("trunks-tcp")));
     assert_eq!(row.transport.as_deref(), Some("tcp"));
+}
+
+#[test]
+fn requests_leave_by_the_listener_of_their_peer_and_a_dialog_stays_with_its_own() {
+    let mut w = world(|c| {
+        let second = ListenerConfig {
+            id: "nodes-2".into(),
+            side: Side::Node,
+            bind: addr("10.0.0.2:5070"),
+            ..Default::default()
+        };
+        c.listeners.push(second);
+        c.nodes.truncate(1);
+        c.nodes[0].listener = Some("nodes-2".into());
+    });
+    let second = 5;
+    w.send(t1(), &invite(t1(), edge_trunk(), "a", "+4930123456", 1));
+    w.expect(t1(), "INVITE", 100);
+    let (hop, offered) = w.next("INVITE", 0);
+    assert_eq!(hop, Hop::to(second, n1()));
+    let via = Hop::to(second, n1());
+    let ok = offered.reply(200, "OK", "b").with("Contact", &format!("<sip:node@{}>", n1()));
+    w.give(Input::Datagram { hop: via, bytes: &ok.bytes() });
+    let mut caller = Dialog::caller(t1(), &w.expect(t1(), "INVITE", 200));
+    let ack = caller.request("ACK");
+    w.send(t1(), &ack);
+    assert_eq!(w.next("ACK", 0).0, Hop::to(second, n1()));
+    // A call that the node makes comes by the listener that it likes, and its dialog stays there.
+    w.send(n1(), &invite(n1(), edge_node(), "b", "+4922155558001", 1));
+    w.expect(n1(), "INVITE", 100);
+    let (carrier, offered) = w.next("INVITE", 0);
+    let ok = offered.reply(200, "OK", "c").with("Contact", &format!("<sip:far@{}>", carrier.addr));
+    w.send(carrier.addr, &ok);
+    w.expect(n1(), "INVITE", 200);
+    w.send(carrier.addr, &Dialog::callee(carrier.addr, &offered, &ok).request("BYE"));
+    assert_eq!(w.next("BYE", 0).0, Hop::to(NODE_SIDE, n1()));
 }

@@ -18,6 +18,8 @@ pub struct Table {
     by_address: HashMap<(u16, SocketAddr), Flow>,
     sources: HashMap<IpAddr, usize>,
     places: usize,
+    /// Of these, the ones that we made: nobody who connects to us can take them from us.
+    own: usize,
     next: NonZeroU64,
     limits: Limits,
     counters: Arc<Counters>,
@@ -40,6 +42,7 @@ impl Table {
             by_address: HashMap::new(),
             sources: HashMap::new(),
             places: 0,
+            own: 0,
             next: first,
             limits,
             counters,
@@ -88,18 +91,31 @@ impl Table {
 pub struct Place {
     table: Rc<RefCell<Table>>,
     source: Option<IpAddr>,
+    is_own: bool,
 }
 
 impl Place {
-    /// For a connection whose source is not counted (ours, or a balancer's before it said for whom).
+    /// For a connection that somebody makes to us.
     pub fn take(table: &Rc<RefCell<Table>>) -> Option<Place> {
         let mut held = table.borrow_mut();
-        if held.places >= held.limits.total {
+        if held.places - held.own >= held.limits.total {
             return None;
         }
         let places = held.places + 1;
         held.set_places(places);
-        Some(Place { table: Rc::clone(table), source: None })
+        Some(Place { table: Rc::clone(table), source: None, is_own: false })
+    }
+
+    /// For one that we make: to a peer's address, which there are few of.
+    pub fn own(table: &Rc<RefCell<Table>>) -> Option<Place> {
+        let mut held = table.borrow_mut();
+        if held.own >= held.limits.total {
+            return None;
+        }
+        held.own += 1;
+        let places = held.places + 1;
+        held.set_places(places);
+        Some(Place { table: Rc::clone(table), source: None, is_own: true })
     }
 
     /// Counts it for its source; false when that has its share already.
@@ -122,6 +138,7 @@ impl Drop for Place {
         let mut held = self.table.borrow_mut();
         let places = held.places - 1;
         held.set_places(places);
+        held.own -= usize::from(self.is_own);
         if let Some(source) = self.source
             && let Some(count) = held.sources.get_mut(&source)
         {
@@ -155,6 +172,7 @@ mod tests {
             }
         }
         assert!(Place::take(&table).is_none());
+        held.push(Place::own(&table).expect("ours are counted apart"));
         held.remove(0);
         assert!(Place::take(&table).unwrap().count(a));
         held.clear();

@@ -182,7 +182,7 @@ impl Shared {
     /// A new connection to that address. What is to be said waits in its line until it stands.
     fn call(self: &Rc<Self>, hop: Hop) -> Option<Rc<Line>> {
         let at = Rc::clone(self.listeners.iter().find(|l| l.place == hop.listener)?);
-        let place = Place::take(&self.table)?;
+        let place = Place::own(&self.table)?;
         let line = self.table.borrow_mut().add(hop);
         let (shared, own) = (Rc::clone(self), Rc::clone(&line));
         self.tasks.spawn_local(async move {
