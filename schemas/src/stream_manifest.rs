@@ -24,7 +24,8 @@ pub static TOPIC: TopicSpec = TopicSpec {
     schema_id: 0x5452_000F,
     schema: include_str!("../stream.manifests/v1.avsc"),
     retired: &[],
-    class: Class::Control,
+    // The account of what was lost goes last of all, or a loss could stay undeclared.
+    class: Class::Life,
 };
 
 /// More may come.

@@ -78,7 +78,7 @@ impl Publisher {
 
     /// As `publish`, with the W3C `traceparent` header.
     pub fn publish_traced<E: Event>(&self, event: E, traceparent: Option<&str>) -> Published {
-        self.shared.publish(event, traceparent)
+        self.shared.publish(event, traceparent).0
     }
 
     /// Deletes a key of a state topic. A tombstone is no event and has no number; it keeps its place among the events of its key.
@@ -144,11 +144,12 @@ impl Publisher {
 }
 
 impl Shared {
-    fn publish<E: Event>(&self, mut event: E, traceparent: Option<&str>) -> Published {
+    /// With the number, why the event is lost, if it is.
+    fn publish<E: Event>(&self, mut event: E, traceparent: Option<&str>) -> (Published, Option<Reason>) {
         let topic = E::TOPIC;
         let key = event.key();
         let partition = partition::for_key(key.as_bytes(), topic.partitions);
-        let nothing = Published { partition, seq: -1 };
+        let nothing = (Published { partition, seq: -1 }, None);
         if self.config.filter.as_ref().is_some_and(|keep| !keep(topic, key.as_bytes())) {
             return nothing;
         }
@@ -208,7 +209,7 @@ impl Shared {
         // After the frame or the loss: a number in the file is one that came to something.
         *next = seq + 1;
         self.epoch.ring.set_next(line.ring, seq + 1);
-        Published { partition, seq }
+        (Published { partition, seq }, lost)
     }
 
     fn tombstone(&self, topic: &'static TopicSpec, key: &str) {
@@ -277,13 +278,16 @@ impl Shared {
         let _late = tokio::time::timeout(deadline, waited).await;
     }
 
-    /// The last word of this epoch. No numbers are given any more.
+    /// The last word of this epoch. No numbers are given any more. Where not even that has room, the next start says it.
     fn closing_manifest(&self) {
         if self.config.manifests {
             let (config, now) = (&self.config, self.config.clock.now());
             let by = Some(stream_manifest::BY_ITSELF);
-            self.publish(self.epoch.manifest(&config.producer, config.epoch, by, now.wall_us), None);
+            let (_, lost) = self.publish(self.epoch.manifest(&config.producer, config.epoch, by, now.wall_us), None);
             self.counters.manifests.fetch_add(1, Ordering::Relaxed);
+            if lost.is_some() {
+                return;
+            }
         }
         self.epoch.ring.set_closed();
     }
