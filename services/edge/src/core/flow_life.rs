@@ -2,12 +2,13 @@
 
 use domain::Now;
 use sip::Index;
-use sip::transaction::ClientInput;
+use sip::transaction::{ClientInput, InviteClientState, NonInviteClientState};
 
 use super::hop::Flow;
-use super::invite::{End, Invite};
+use super::invite::{Branch, End, Invite};
 use super::slab::Slot;
 use super::{Action, Hop, Proxy};
+use crate::config::Transport;
 
 impl Proxy {
     /// A request goes down that way; on a connection its end will matter.
@@ -20,22 +21,46 @@ impl Proxy {
     /// What was asked over that connection is not answered any more: a call goes on to the next hop, anything else ends with 430.
     /// Answers of ours that are still due find another way, see `way_back_now`.
     pub(super) fn flow_closed(&mut self, now: Now, flow: Flow) {
-        if !self.flows.close(flow) {
-            return;
+        if self.flows.close(flow) {
+            self.nobody_answers(now, |hop, _| hop.flow == Some(flow), 430);
         }
-        let waits = |i: &Invite| i.branches.iter().any(|b| b.hop.flow == Some(flow) && b.waits());
-        let calls: Vec<Slot> =
-            self.invites.slots().filter(|&s| self.invites.get(s).is_some_and(|i| waits(i.as_ref()))).collect();
+    }
+
+    /// Where a peer is spoken to by streams first, a connection that cannot be made means what a refused port means by UDP. What
+    /// was sent there and has not even a provisional answer goes on without it.
+    pub(super) fn no_connection(&mut self, now: Now, hop: Hop, stood: bool) {
+        let transport = self.topology.listeners.get(hop.place()).map(|l| l.transport);
+        let is_main = |t: &[Transport]| t.first().copied() == transport;
+        let node = self.topology.nodes.iter().position(|n| n.address == hop.addr);
+        if !stood && node.is_some_and(|n| is_main(&self.topology.nodes[n].transports)) {
+            self.unreachable(now, hop.addr);
+        }
+        self.nobody_answers(now, |way, heard| way == hop && !heard, 500);
+    }
+
+    /// Ends what waits for an answer by such a way, given whether anything was heard yet.
+    fn nobody_answers(&mut self, now: Now, lost: impl Fn(Hop, bool) -> bool, status: u16) {
+        let branch_lost = |b: &Branch| b.waits() && lost(b.hop, b.client.state() != InviteClientState::Calling);
+        let calls: Vec<Slot> = self
+            .invites
+            .slots()
+            .filter(|&slot| self.invites.get(slot).is_some_and(|i| i.branches.iter().any(branch_lost)))
+            .collect();
         for slot in calls {
             let Some(mut invite) = self.invites.take(slot) else { continue };
-            self.branches_gone(now, slot, &mut invite, flow);
+            for at in 0..invite.branches.len() {
+                if branch_lost(&invite.branches[at]) {
+                    self.branch_gone(now, slot, &mut invite, at);
+                }
+            }
             self.put_invite(slot, invite);
         }
-        let asked = |slot: &Slot| {
-            let relay = self.relays.get(*slot);
-            relay.is_some_and(|r| r.finished.is_none() && r.client.as_ref().is_some_and(|c| c.hop.flow == Some(flow)))
+        let relay_lost = |slot: &Slot| {
+            let relay = self.relays.get(*slot).filter(|r| r.finished.is_none());
+            let client = relay.and_then(|r| r.client.as_ref());
+            client.is_some_and(|c| lost(c.hop, c.machine.state() != NonInviteClientState::Trying))
         };
-        let relays: Vec<Slot> = self.relays.slots().filter(asked).collect();
+        let relays: Vec<Slot> = self.relays.slots().filter(relay_lost).collect();
         for slot in relays {
             let Some(mut relay) = self.relays.take(slot) else { continue };
             if let Some(client) = &mut relay.client {
@@ -45,24 +70,19 @@ impl Proxy {
             let request = relay.request.clone();
             let mut index = Index::new();
             if let Ok(m) = index.parse(&request) {
-                self.finish_relay_locally(now, &mut relay, &m, 430, &[]);
+                self.finish_relay_locally(now, &mut relay, &m, status, &[]);
             }
             self.put_relay(slot, relay);
         }
     }
 
-    fn branches_gone(&mut self, now: Now, slot: Slot, invite: &mut Invite, flow: Flow) {
-        for at in 0..invite.branches.len() {
-            let branch = &mut invite.branches[at];
-            if branch.hop.flow != Some(flow) || !branch.waits() {
-                continue;
-            }
-            branch.facts.finished = Some(now.mono_us.saturating_sub(invite.received.mono_us));
-            branch.client.handle(now.mono_us, ClientInput::TransportError);
-            while branch.client.poll().is_some() {}
-            self.end_branch(invite, at, End::Unreachable);
-            self.settle(now, slot, invite);
-        }
+    fn branch_gone(&mut self, now: Now, slot: Slot, invite: &mut Invite, at: usize) {
+        let branch = &mut invite.branches[at];
+        branch.facts.finished = Some(now.mono_us.saturating_sub(invite.received.mono_us));
+        branch.client.handle(now.mono_us, ClientInput::TransportError);
+        while branch.client.poll().is_some() {}
+        self.end_branch(invite, at, End::Unreachable);
+        self.settle(now, slot, invite);
     }
 
     /// A silent connection may go unless a call needs it: one in set-up that came by it, or a dialog that is bound to it.

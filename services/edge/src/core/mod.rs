@@ -88,6 +88,11 @@ pub enum Input<'a> {
     FlowClosed {
         flow: Flow,
     },
+    /// A connection of ours to that address could not be made, or (`stood`) ended: what was sent by it and not answered is lost.
+    NoConnection {
+        hop: Hop,
+        stood: bool,
+    },
     /// Nothing came or went by that connection for the idle time: may it go?
     FlowIdle {
         flow: Flow,
@@ -302,6 +307,7 @@ impl Proxy {
                 self.receive(now, hop, bytes);
             }
             Input::FlowClosed { flow } => self.flow_closed(now, flow),
+            Input::NoConnection { hop, stood } => self.no_connection(now, hop, stood),
             Input::FlowIdle { flow } => self.flow_idle(flow),
             Input::Refused { hop, reason } => self.refused_unread(now, hop, 0, reason),
             Input::Unreachable { to } => self.unreachable(now, to),

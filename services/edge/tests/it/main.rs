@@ -13,6 +13,7 @@ mod feedback;
 mod service;
 mod sockets;
 mod storm;
+mod stream_storm;
 mod streams;
 mod text;
 mod world;

@@ -196,9 +196,46 @@ fn a_node_that_cannot_be_connected_to_is_left_at_once() {
     w.send(t1(), &invite(t1(), edge_trunk(), "a", "+4930123456", 1));
     w.expect(t1(), "INVITE", 100);
     let (first, _) = w.next("INVITE", 0);
-    w.give(Input::Unreachable { to: first.addr });
+    w.give(Input::NoConnection { hop: first, stood: false });
+    let (second, offered) = w.next("INVITE", 0);
+    assert_ne!(first.addr, second.addr);
+    // The second one has answered; that it closes its connection then means nothing yet.
+    w.message(Hop::on(NODE_TCP, second.addr, flow(3)), &offered.reply(180, "Ringing", "b"));
+    w.expect(t1(), "INVITE", 180);
+    w.give(Input::FlowClosed { flow: flow(3) });
+    w.give(Input::NoConnection { hop: second, stood: true });
+    w.quiet();
+    w.message(Hop::on(NODE_TCP, second.addr, flow(4)), &offered.reply(486, "Busy Here", "b"));
+    w.next("ACK", 0);
+    w.expect(t1(), "INVITE", 486);
+}
+
+#[test]
+fn a_connection_that_fails_for_a_large_request_alone_does_not_take_the_node_out() {
+    let mut w = world(|c| c.nodes.iter_mut().for_each(|n| n.transports = vec![Transport::Udp, Transport::Tcp]));
+    let large = "x".repeat(900);
+    w.send(t1(), &invite(t1(), edge_trunk(), "a", "+4930123456", 1).with("Subject", &large));
+    w.expect(t1(), "INVITE", 100);
+    let (first, _) = w.next("INVITE", 0);
+    assert_eq!(first.listener, NODE_TCP);
+    w.give(Input::NoConnection { hop: first, stood: false });
     let (second, _) = w.next("INVITE", 0);
     assert_ne!(first.addr, second.addr);
+    let snapshot = w.proxy.snapshot(w.now.wall_us);
+    assert!(snapshot.nodes.iter().all(|n| n.state == "up"), "{snapshot:#?}");
+}
+
+#[test]
+fn a_request_in_a_dialog_that_cannot_be_connected_is_answered_at_once() {
+    let mut w = world(|_| {});
+    let (_, mut callee, node) = w.tcp_call("<sip:uac@192.0.2.10:5060;transport=tcp>");
+    w.give(Input::FlowClosed { flow: flow(1) });
+    w.send(node, &callee.request("BYE"));
+    let (hop, _) = w.next("BYE", 0);
+    w.give(Input::NoConnection { hop, stood: false });
+    w.expect(node, "BYE", 500);
+    w.drained();
+    assert_eq!(w.types(), ["attempt", "answered", "ended"]);
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The two bounded queues between the connections' thread and the shard, as the shard sees them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,7 +20,7 @@ pub enum Incoming {
     Message { hop: Hop, identity: Option<Arc<FlowIdentity>>, bytes: Bytes },
     Closed { flow: Flow },
     Idle { flow: Flow },
-    Unreachable { to: SocketAddr },
+    NoConnection { hop: Hop, stood: bool },
     Refused { hop: Hop, reason: &'static str },
 }
 
@@ -34,7 +33,7 @@ impl Incoming {
             }
             Incoming::Closed { flow } => Input::FlowClosed { flow: *flow },
             Incoming::Idle { flow } => Input::FlowIdle { flow: *flow },
-            Incoming::Unreachable { to } => Input::Unreachable { to: *to },
+            Incoming::NoConnection { hop, stood } => Input::NoConnection { hop: *hop, stood: *stood },
             Incoming::Refused { hop, reason } => Input::Refused { hop: *hop, reason },
         }
     }

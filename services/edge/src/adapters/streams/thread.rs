@@ -191,11 +191,12 @@ impl Shared {
                 Ok(Ok(opened)) => {
                     bump(&shared.counters.made);
                     Connection::new(Rc::clone(&shared), own, opened, place).run().await;
+                    shared.tell(Incoming::NoConnection { hop, stood: true }).await;
                 }
                 _ => {
                     bump(&shared.counters.unreachable);
                     shared.leave(&own).await;
-                    shared.tell(Incoming::Unreachable { to: hop.addr }).await;
+                    shared.tell(Incoming::NoConnection { hop, stood: false }).await;
                 }
             }
         });
