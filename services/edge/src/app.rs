@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::adapters::control::{ControlHandler, topics};
 use crate::adapters::shard::Shard;
-use crate::adapters::{sockets, streams};
+use crate::adapters::{journal, sockets, streams};
 use crate::config::{Config, Side};
 use crate::core::control::{Control, Store};
 use crate::core::{Proxy, Setup, Snapshot, blocks};
@@ -76,14 +76,17 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
     let listeners: Vec<(String, SocketAddr)> =
         config.listeners.iter().zip(&bound).map(|(l, &addr)| (l.id.clone(), addr)).collect();
 
-    let setup = Setup {
+    let (entropy, dir) = (entropy(), kit.run_dir.join(&kit.instance.id));
+    let found = journal::open(&dir, &kit.instance.id, &kit::clock::boot_id(), config.journal_bytes, entropy);
+    let mut proxy = Proxy::new(Setup {
         config: config.clone(),
         bound: bound.clone(),
         keys: Arc::clone(&kit.keys),
-        entropy: entropy(),
+        entropy,
         now: kit.clock.now(),
-    };
-    let proxy = Proxy::new(setup);
+        journal: found.journal,
+    });
+    proxy.note_set_aside(found.set_aside);
     let view = View {
         snapshot: Arc::new(ArcSwap::from_pointee(proxy.snapshot(kit.clock.now().wall_us))),
         control: Arc::new(ArcSwap::from_pointee(Control::default())),

@@ -24,6 +24,8 @@ pub struct Config {
     pub streams: StreamConfig,
     /// How long open INVITEs may take to finish after a stop was asked for (ms). Established calls stay on their nodes.
     pub drain_ms: u64,
+    /// Size of the journal in `run_dir` (bytes); 0 = none, then a restart forgets calls in set-up.
+    pub journal_bytes: usize,
     /// Receive buffer of each socket (bytes); the kernel may give less.
     pub receive_buffer_bytes: usize,
     /// Numbers that no block and no limit touches, for trunks without a list of their own. The whole dialled user part.
@@ -269,6 +271,7 @@ impl Default for Config {
             limits: LimitConfig::default(),
             streams: StreamConfig::default(),
             drain_ms: 5_000,
+            journal_bytes: 32 * 1024 * 1024,
             receive_buffer_bytes: 4 * 1024 * 1024,
             emergency: ["112", "911", "999"].map(str::to_owned).to_vec(),
             admin: None,

@@ -32,7 +32,14 @@ const NODE_GAUGES: [NodeGauge; 6] = [
 pub fn names() -> Vec<String> {
     let counters = crate::core::Counters::default().list();
     let counters = counters.into_iter().map(|(name, ..)| format!("edge_{name}_total"));
-    let gauges = ["edge_dialogs_open", "edge_invites_setting_up", "edge_transactions", "edge_draining"];
+    let gauges = [
+        "edge_dialogs_open",
+        "edge_invites_setting_up",
+        "edge_transactions",
+        "edge_journal_bytes",
+        "edge_journal_bytes_max",
+        "edge_draining",
+    ];
     counters.chain(gauges.map(str::to_owned)).chain(NODE_GAUGES.map(|(name, ..)| name.to_owned())).collect()
 }
 
@@ -54,6 +61,8 @@ impl Collector for Reader {
             ("edge_dialogs_open", "Open dialogs", s.dialogs as f64),
             ("edge_invites_setting_up", "INVITEs without a final response", s.setting_up as f64),
             ("edge_transactions", "Transactions remembered", s.transactions as f64),
+            ("edge_journal_bytes", "Bytes of the journal in use", s.journal_bytes as f64),
+            ("edge_journal_bytes_max", "Size of the journal; 0 when there is none", s.journal_bytes_max as f64),
             ("edge_draining", "1 while no new calls are taken", f64::from(u8::from(s.draining))),
         ];
         for (name, help, value) in gauges {

@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod icmp;
+pub mod journal;
 pub mod proxy_protocol;
 pub mod shard;
 pub mod sockets;

@@ -12,7 +12,7 @@ use sip::{Message, Name, NameAddr, Uri, Verdict, host_ip};
 
 use super::challenge::Continuation;
 use super::control::{Number, Subject};
-use super::invite::{Invite, Kind, Route, Times};
+use super::invite::{Invite, Kept, Kind, Route, Times};
 use super::receive::trunk_index;
 use super::timers::Armed;
 use super::topology::Peer;
@@ -111,6 +111,7 @@ impl Proxy {
             finished: None,
             cancelled: false,
             dialog: None,
+            kept: Kept::default(),
             armed: Armed::default(),
             identity: facts::identity(m),
             parties: facts::parties(m, &self.topology, trunk_index(cx.peer)),
@@ -159,7 +160,8 @@ impl Proxy {
     /// Call id and parent: a node's signed header, else the challenged call that this continues, else a new one.
     fn identify(&mut self, cx: &Cx, m: &Message<'_>, invite: &mut Invite) {
         if let Some(found) = self.challenges.take(cx.now.mono_us, invite.challenge_key, m.cseq()) {
-            let Continuation { call, parent, cseq, status, next_hop } = found;
+            let Continuation { call, parent, cseq, status, next_hop, kept } = found;
+            self.journal.remove_later(kept);
             invite.continues = Some((cseq, status));
             invite.forced = next_hop;
             (invite.call, invite.parent) = (call, parent);
@@ -242,7 +244,12 @@ impl Proxy {
         Err(Refusal::new(rule.status, "block"))
     }
 
-    fn choose_route(&mut self, cx: &Cx, invite: &mut Invite, decision: &mut SipDecision) -> Result<(), Refusal> {
+    pub(super) fn choose_route(
+        &mut self,
+        cx: &Cx,
+        invite: &mut Invite,
+        decision: &mut SipDecision,
+    ) -> Result<(), Refusal> {
         match cx.peer {
             Peer::Trunk(t) => {
                 let pool = self.topology.trunks[t].pool.clone();

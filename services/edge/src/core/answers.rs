@@ -7,7 +7,7 @@ use sip::transaction::{Action, ClientInput, ServerInput};
 use sip::{Index, Message};
 
 use super::cancel::Why;
-use super::challenge::Continuation;
+use super::challenge::{Challenges, Continuation};
 use super::invite::{Branch, Cancel, End, Invite, Kind};
 use super::slab::Slot;
 use super::topology::Peer;
@@ -256,8 +256,11 @@ impl Proxy {
             cseq: invite.identity.cseq,
             status,
             next_hop,
+            kept: None,
         };
-        self.challenges.remember(now.mono_us, invite.challenge_key, continuation);
+        let until = Challenges::until(now.mono_us);
+        let kept = self.journal.challenge(&self.topology, invite.challenge_key, until, &continuation);
+        self.challenges.remember(now.mono_us, until, invite.challenge_key, Continuation { kept, ..continuation });
     }
 
     /// Sends a response upstream through the server transaction.

@@ -170,6 +170,7 @@ impl Proxy {
             late: Vec::new(),
             facts: BranchFacts { forwarded: invite.since(now), ..BranchFacts::default() },
         });
+        self.journal.invite(&self.topology, invite);
         self.counters.attempts += 1;
         if failover.is_some() {
             self.counters.failovers += 1;

@@ -7,7 +7,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::identity::Keyring;
-use sip::Message;
+use sip::{Message, Method};
 
 const PREFIX: &str = "z9hG4bKt";
 const BYTES: usize = 12;
@@ -26,18 +26,18 @@ impl Branch {
     /// For a request that came in as `received` and goes to `target` (the hash of its id).
     #[must_use]
     pub fn derive(keys: &Keyring, received: &Message<'_>, attempt: u8, target: u32) -> Branch {
-        let via = received.via();
-        let parts: [&[u8]; 8] = [
-            b"branch",
-            received.call_id(),
-            received.from_tag(),
-            &received.cseq().to_be_bytes(),
-            received.method_token(),
-            via.value.of(received.bytes()),
-            &[attempt],
-            &target.to_be_bytes(),
-        ];
-        Branch::from_parts(keys, &parts, attempt, loop_mark(received))
+        let scope = Scope::of(received, attempt, target);
+        Branch::from_parts(keys, &scope.parts(received), attempt, loop_mark(received))
+    }
+
+    /// Whether we wrote the branch of a response for a request to `target`. `below` is that response without our Via: its first
+    /// Via is the one that the request came with.
+    #[must_use]
+    pub fn is_ours(keys: &Keyring, branch: &[u8], below: &Message<'_>, target: u32) -> bool {
+        let Some(bytes) = decode(branch) else { return false };
+        let scope = Scope::of(below, bytes[8], target);
+        let parts = scope.parts(below);
+        keys.ids().any(|kid| keys.verify_mac8(kid, &parts, &bytes[..8]))
     }
 
     /// For a request of our own, made unique by `nonce`.
@@ -56,6 +56,49 @@ impl Branch {
         text.push_str(PREFIX);
         URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
         Branch { text, key: key_of(&bytes) }
+    }
+}
+
+/// The numbers that go into the MAC, as bytes.
+struct Scope {
+    cseq: [u8; 4],
+    port: [u8; 2],
+    attempt: [u8; 1],
+    target: [u8; 4],
+}
+
+impl Scope {
+    fn of(m: &Message<'_>, attempt: u8, target: u32) -> Scope {
+        Scope {
+            cseq: m.cseq().to_be_bytes(),
+            port: m.via().port.unwrap_or(0).to_be_bytes(),
+            attempt: [attempt],
+            target: target.to_be_bytes(),
+        }
+    }
+
+    /// Only what the response has too, so that a response proves itself; `received` and `rport` are added on the way. A Via without
+    /// the magic cookie counts whole: then only the request has it all.
+    fn parts<'a>(&'a self, m: &Message<'a>) -> [&'a [u8]; 10] {
+        let via = m.via();
+        let modern = m.branch().starts_with(b"z9hG4bK");
+        // An ACK for a failure and a CANCEL bear the branch of their INVITE, here as there.
+        let method = match m.method() {
+            Method::Ack | Method::Cancel => b"INVITE",
+            _ => m.method_token(),
+        };
+        [
+            b"branch",
+            m.call_id(),
+            m.from_tag(),
+            &self.cseq,
+            method,
+            if modern { via.host.of(m.bytes()) } else { via.value.of(m.bytes()) },
+            &self.port,
+            if modern { m.branch() } else { b"" },
+            &self.attempt,
+            &self.target,
+        ]
     }
 }
 
@@ -137,6 +180,27 @@ mod tests {
         assert_eq!(parse(a.text.as_bytes()), Some(a.key));
         assert_ne!(a.key, Branch::derive(&ring(), &m, 2, 5).key);
         assert_eq!(parse(b"z9hG4bKt-short"), None);
+    }
+
+    #[test]
+    fn a_response_proves_that_its_branch_is_ours_and_for_that_target_only() {
+        let text = invite("Via: SIP/2.0/UDP 192.0.2.7:5062;rport;branch=z9hG4bK1\r\n", "1");
+        let mut index = Index::new();
+        let ours = Branch::derive(&ring(), &index.parse(text.as_bytes()).unwrap(), 1, 5).text;
+        let below = |call: &str, port: u16| {
+            format!(
+                "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.7:{port};rport=6;received=192.0.2.9;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\n\r\n"
+            )
+        };
+        let is_ours = |below: String, branch: &str, target: u32| {
+            let mut index = Index::new();
+            Branch::is_ours(&ring(), branch.as_bytes(), &index.parse(below.as_bytes()).unwrap(), target)
+        };
+        assert!(is_ours(below("x", 5062), &ours, 5));
+        assert!(!is_ours(below("x", 5062), &ours, 6));
+        assert!(!is_ours(below("y", 5062), &ours, 5));
+        assert!(!is_ours(below("x", 5063), &ours, 5));
+        assert!(!is_ours(below("x", 5062), &Branch::own(&ring(), 1).text, 5));
     }
 
     #[test]

@@ -21,8 +21,11 @@ impl Proxy {
     /// A CANCEL from upstream. It is answered by us, each copy alike, whatever becomes of the call.
     pub(super) fn cancel(&mut self, cx: &Cx, m: &Message<'_>) {
         let key = self.server_key(cx.peer, m, Method::Invite);
-        let Some(&ServerRef::Invite(slot)) = self.servers.get(&key) else {
-            return self.reject(cx, m, 481, "no_transaction");
+        let slot = match self.servers.get(&key) {
+            Some(&ServerRef::Invite(slot)) => slot,
+            // Answered before a restart: too late to be cancelled.
+            Some(ServerRef::Absorbed) => return self.answer_statelessly(cx, m, 200, &[]),
+            _ => return self.reject(cx, m, 481, "no_transaction"),
         };
         self.answer_statelessly(cx, m, 200, &[]);
         let Some(mut invite) = self.invites.take(slot) else { return };

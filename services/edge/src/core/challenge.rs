@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use domain::CallId;
 
+use super::journal::Place;
 use super::topology::Peer;
 
 /// How long the caller may take to come again.
@@ -20,24 +21,36 @@ pub struct Continuation {
     pub status: u16,
     /// After 401 and 407 the credentials are worth something at this next hop only.
     pub next_hop: Option<Peer>,
+    /// Its record in the journal.
+    pub kept: Option<Place>,
 }
 
 #[derive(Debug, Default)]
 pub struct Challenges {
     by_key: HashMap<u128, (Continuation, u64)>,
     order: VecDeque<(u64, u128)>,
+    /// Records of forgotten ones.
+    pub dropped: Vec<Place>,
 }
 
 impl Challenges {
-    pub fn remember(&mut self, now: u64, key: u128, continuation: Continuation) {
+    /// Until when one that comes now may be continued.
+    #[must_use]
+    pub fn until(now: u64) -> u64 {
+        now + WINDOW_US
+    }
+
+    pub fn remember(&mut self, now: u64, until: u64, key: u128, continuation: Continuation) {
         self.forget_old(now);
         if self.by_key.len() >= CAPACITY
             && let Some((_, oldest)) = self.order.pop_front()
         {
-            self.by_key.remove(&oldest);
+            let forgotten = self.by_key.remove(&oldest);
+            self.dropped.extend(forgotten.and_then(|(c, _)| c.kept));
         }
-        self.by_key.insert(key, (continuation, now + WINDOW_US));
-        self.order.push_back((now + WINDOW_US, key));
+        let before = self.by_key.insert(key, (continuation, until));
+        self.dropped.extend(before.and_then(|(c, _)| c.kept));
+        self.order.push_back((until, key));
     }
 
     /// Takes the call that this INVITE continues: same key, a later CSeq, in time.
@@ -57,7 +70,8 @@ impl Challenges {
             }
             self.order.pop_front();
             if self.by_key.get(&key).is_some_and(|&(_, live_until)| live_until <= now) {
-                self.by_key.remove(&key);
+                let forgotten = self.by_key.remove(&key);
+                self.dropped.extend(forgotten.and_then(|(c, _)| c.kept));
             }
         }
     }
@@ -68,26 +82,33 @@ mod tests {
     use super::*;
 
     fn challenged(cseq: u32) -> Continuation {
-        Continuation { call: CallId::new(1, [1; 10]), parent: None, cseq, status: 407, next_hop: Some(Peer::Node(1)) }
+        Continuation {
+            call: CallId::new(1, [1; 10]),
+            parent: None,
+            cseq,
+            status: 407,
+            next_hop: Some(Peer::Node(1)),
+            kept: None,
+        }
     }
 
     #[test]
     fn only_a_later_cseq_within_32_seconds_continues() {
         let mut table = Challenges::default();
-        table.remember(0, 7, challenged(1));
+        table.remember(0, Challenges::until(0), 7, challenged(1));
         assert!(table.take(1, 7, 1).is_none());
         assert!(table.take(1, 8, 2).is_none());
         assert_eq!(table.take(31_999_999, 7, 2).unwrap().cseq, 1);
         assert!(table.take(31_999_999, 7, 3).is_none(), "taken once");
-        table.remember(0, 7, challenged(1));
+        table.remember(0, Challenges::until(0), 7, challenged(1));
         assert!(table.take(32_000_000, 7, 2).is_none());
     }
 
     #[test]
     fn a_second_challenge_lives_its_own_32_seconds() {
         let mut table = Challenges::default();
-        table.remember(0, 7, challenged(1));
-        table.remember(20_000_000, 7, challenged(2));
+        table.remember(0, Challenges::until(0), 7, challenged(1));
+        table.remember(20_000_000, Challenges::until(20_000_000), 7, challenged(2));
         assert!(table.take(40_000_000, 7, 3).is_some());
         assert!(table.order.len() <= 1 && table.by_key.is_empty());
     }

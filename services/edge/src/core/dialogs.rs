@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use domain::{CallId, LegId, Now};
 
 use super::hash::Seed;
+use super::journal::Place;
 use super::slab::{Slab, Slot};
 use super::topology::Peer;
 use super::{Flow, Hop};
@@ -20,6 +21,16 @@ pub enum Phase {
     Over {
         until: u64,
     },
+}
+
+/// What the end of a dialog has to say about its BYE, known before the BYE is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub by_caller: bool,
+    pub cseq: u32,
+    /// Of the answer; zero while there is none.
+    pub status: u16,
+    pub received: Now,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +57,12 @@ pub struct Dialog {
     pub ack_us: Option<u64>,
     pub reinvites: i32,
     pub phase: Phase,
+    /// The BYE that ends it.
+    pub ending: Option<Ending>,
+    /// The node that goes on with it after its own was lost.
+    pub moved_to: Option<usize>,
+    /// Its record in the journal.
+    pub kept: Option<Place>,
     /// Its end is told by an event; false for a second answer of one INVITE, which the first one already speaks for.
     pub reported: bool,
     /// Set by the table.
@@ -158,8 +175,9 @@ impl Dialogs {
         }
     }
 
-    /// Looks at a sixteenth of the table: forgets what is long over, and gives the dialogs that are older than `max_age`.
-    pub fn sweep(&mut self, now: u64, max_age: u64, expired: &mut Vec<Slot>) {
+    /// Looks at a sixteenth of the table: forgets what is long over, and gives the dialogs that are older than `max_age`, or
+    /// whose BYE is older than `max_bye`: its answer went past us.
+    pub fn sweep(&mut self, now: u64, max_age: u64, max_bye: u64, expired: &mut Vec<Slot>) {
         let places = self.slab.places();
         let part = places / 16 + 1;
         for _ in 0..part.min(places) {
@@ -169,6 +187,7 @@ impl Dialogs {
             match dialog.phase {
                 Phase::Over { until } if until <= now => self.forget(slot),
                 Phase::Over { .. } => {}
+                _ if dialog.ending.is_some_and(|e| e.received.mono_us + max_bye <= now) => expired.push(slot),
                 _ if dialog.answered.mono_us + max_age <= now => expired.push(slot),
                 _ => {}
             }

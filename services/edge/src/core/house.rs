@@ -9,6 +9,7 @@ use super::branch::Branch as BranchName;
 use super::health::{Order, State};
 use super::invite::End;
 use super::slab::Slot;
+use super::story::ByeFacts;
 use super::timers::Owner;
 use super::topology::Peer;
 use super::{Action, ClientRef, Hop, Proxy};
@@ -32,10 +33,16 @@ impl Proxy {
         }
         self.next_second = now.mono_us + SECOND;
         let mut expired = Vec::new();
-        self.dialogs.sweep(now.mono_us, self.times.max_call, &mut expired);
+        // No BYE of ours takes that long: one from before a restart, whose answer never came.
+        let max_bye = self.times.sip.give_up() + 8 * SECOND;
+        self.dialogs.sweep(now.mono_us, self.times.max_call, max_bye, &mut expired);
         for slot in expired {
-            self.lose_dialog(now, slot, "max_call");
+            match self.dialogs.get(slot).and_then(|d| d.ending) {
+                Some(ending) => self.end_dialog(now, slot, &ByeFacts::from(ending)),
+                None => self.lose_dialog(now, slot, "max_call"),
+            }
         }
+        self.forget_absorbed(now);
         self.report_rejections(now);
         if now.mono_us >= self.next_summary {
             self.next_summary = now.mono_us + SUMMARY;

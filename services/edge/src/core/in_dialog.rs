@@ -12,7 +12,7 @@ use sip::{Message, Method, Name, NameAddr, Uri, sdp};
 use super::answers::STRIP;
 use super::branch::Branch as BranchName;
 use super::cookie::{Cookie, Verified};
-use super::dialogs::Phase;
+use super::dialogs::{Ending, Phase};
 use super::health::State;
 use super::invite::{Branch, BranchFacts, Cancel, Kind};
 use super::receive::trunk_index;
@@ -76,6 +76,7 @@ impl Proxy {
         };
         if let Some(dialog) = next.dialog.and_then(|slot| self.dialogs.get_mut(slot)) {
             dialog.ack_us.get_or_insert(cx.now.mono_us.saturating_sub(dialog.received.mono_us));
+            self.journal.follow_dialog(&self.topology, dialog);
         }
         let (_, hop, bytes) = self.write_in_dialog(cx, m, &next);
         self.send(hop, bytes);
@@ -208,6 +209,7 @@ impl Proxy {
         invite.identity.reinvite_kind = self.reinvite_kind(m, next.dialog);
         if let Some(dialog) = next.dialog.and_then(|slot| self.dialogs.get_mut(slot)) {
             dialog.reinvites += 1;
+            self.journal.follow_dialog(&self.topology, dialog);
         }
         let slot = self.invites.reserve();
         self.servers.insert(key, ServerRef::Invite(slot));
@@ -260,6 +262,8 @@ impl Proxy {
             && dialog.phase == Phase::Open
         {
             dialog.phase = Phase::Ending;
+            dialog.ending = Some(Ending { by_caller, cseq: m.cseq(), status: 0, received: cx.now });
+            self.journal.follow_dialog(&self.topology, dialog);
         }
         let purpose = Purpose::Bye { dialog: next.dialog, by_caller };
         if let Peer::Node(n) = next.target

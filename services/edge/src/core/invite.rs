@@ -11,6 +11,7 @@ use sip::transaction::{InviteClient, InviteServer, NonInviteClient};
 
 use super::Hop;
 use super::branch::BranchKey;
+use super::journal::Place;
 use super::slab::Slot;
 use super::timers::Armed;
 use super::topology::Peer;
@@ -158,6 +159,13 @@ pub struct Times {
     pub cancel: Option<u64>,
 }
 
+/// Its records in the journal: of the INVITE while it is open, and of a final failure until that is acknowledged.
+#[derive(Debug, Default)]
+pub struct Kept {
+    pub open: Option<Place>,
+    pub end: Option<Place>,
+}
+
 #[derive(Debug)]
 pub struct Invite {
     pub kind: Kind,
@@ -185,6 +193,7 @@ pub struct Invite {
     pub finished: Option<u16>,
     pub cancelled: bool,
     pub dialog: Option<Slot>,
+    pub kept: Kept,
     pub armed: Armed,
     // What events say.
     pub identity: SipIdentity,

@@ -28,7 +28,7 @@ impl Proxy {
         }
         let branch = &invite.branches[at];
         let boxed = |text: &Option<String>| text.clone().unwrap_or_default().into_boxed_str();
-        let slot = self.dialogs.insert(Dialog {
+        let mut dialog = Dialog {
             call: invite.call,
             leg: branch.leg,
             parent: invite.parent.clone(),
@@ -50,9 +50,14 @@ impl Proxy {
             ack_us: None,
             reinvites: 0,
             phase: Phase::Open,
+            ending: None,
+            moved_to: None,
             reported,
+            kept: None,
             key: 0,
-        });
+        };
+        dialog.kept = self.journal.dialog(&self.topology, &dialog, invite.server_key);
+        let slot = self.dialogs.insert(dialog);
         if reported {
             invite.dialog = Some(slot);
         }
@@ -76,6 +81,8 @@ impl Proxy {
     }
 
     fn tell_end(&mut self, now: Now, slot: Slot, how: Result<&ByeFacts, &'static str>) {
+        let Some(dialog) = self.dialogs.get_mut(slot) else { return };
+        self.journal.remove_later(dialog.kept.take());
         let Some(dialog) = self.dialogs.get(slot) else { return };
         if !dialog.reported {
             return;

@@ -26,14 +26,17 @@ mod hop;
 mod house;
 mod in_dialog;
 mod invite;
+pub mod journal;
 mod late;
 mod limits;
 mod receive;
 mod rejections;
 mod relay;
 mod relays;
+mod resume;
 mod slab;
 mod snapshot;
+mod stateless;
 mod story;
 mod timers;
 mod topology;
@@ -66,6 +69,7 @@ use flows::Flows;
 use hash::{Random, Seed};
 use health::Health;
 use invite::Invite;
+use journal::Journal;
 use limits::{Bucket, Budget};
 use rejections::Rejections;
 use relay::Relay;
@@ -132,6 +136,8 @@ pub enum Action {
 enum ServerRef {
     Invite(Slot),
     Relay(Slot),
+    /// Answered in an earlier life: its copies are absorbed.
+    Absorbed,
 }
 
 /// Whose branch it is.
@@ -192,6 +198,8 @@ pub struct Setup {
     /// From the system's random source; makes ids unique and table keys unguessable.
     pub entropy: [u8; 32],
     pub now: Now,
+    /// What the life before left, and where this one writes for the next.
+    pub journal: Journal,
 }
 
 pub struct Proxy {
@@ -215,6 +223,9 @@ pub struct Proxy {
     dialogs: Dialogs,
     flows: Flows,
     challenges: Challenges,
+    journal: Journal,
+    /// Copies of INVITEs that were answered before the restart are absorbed until then.
+    absorbed: VecDeque<(u64, u128)>,
     timers: Timers,
     house: Armed,
     next_second: u64,
@@ -230,16 +241,18 @@ pub struct Proxy {
     digests: Digests,
     counters: Counters,
     draining: bool,
+    started: u64,
     out: VecDeque<Action>,
 }
 
 impl Proxy {
     #[must_use]
     pub fn new(setup: Setup) -> Proxy {
-        let Setup { config, bound, keys, entropy, now } = setup;
+        let Setup { config, bound, keys, entropy, now, journal } = setup;
         let topology = Topology::new(&config, &bound);
         let t1 = config.timers.t1_ms * 1_000;
-        let seed = Seed::new(entropy);
+        // Keys of transactions and our own To-tags stay what they were.
+        let seed = Seed::new(journal.seed().unwrap_or(entropy));
         let mut half = [0; 16];
         half.copy_from_slice(&entropy[..16]);
         let trunk =
@@ -269,6 +282,8 @@ impl Proxy {
             dialogs: Dialogs::new(seed),
             flows: Flows::default(),
             challenges: Challenges::default(),
+            journal,
+            absorbed: VecDeque::new(),
             timers: Timers::default(),
             house: Armed::default(),
             next_second: now.mono_us + 1_000_000,
@@ -284,10 +299,12 @@ impl Proxy {
             digests: Digests::default(),
             counters: Counters::default(),
             draining: false,
+            started: now.mono_us,
             out: VecDeque::with_capacity(64),
             topology,
             config,
         };
+        proxy.resume(now);
         proxy.arm_house();
         proxy
     }
@@ -320,7 +337,12 @@ impl Proxy {
 
     /// What is to be done next, in order.
     pub fn poll(&mut self) -> Option<Action> {
-        self.out.pop_front()
+        let action = self.out.pop_front();
+        if action.is_none() {
+            // Everything before was performed.
+            self.journal.settle();
+        }
+        action
     }
 
     /// When [`Input::Timer`] is wanted.
@@ -372,6 +394,7 @@ impl Proxy {
     /// Puts an INVITE back with its next wake-up, or forgets it when everything about it is over.
     fn put_invite(&mut self, slot: Slot, mut invite: Box<Invite>) {
         if invite.is_over() {
+            self.journal.forget(&mut invite);
             self.invites.remove(slot);
             self.servers.remove(&invite.server_key);
             if let Some(key) = invite.merged_key
@@ -384,6 +407,7 @@ impl Proxy {
             }
             return;
         }
+        self.journal.follow(&mut invite);
         let deadline = invite.deadline();
         self.timers.arm(&mut invite.armed, Owner::Invite(slot), deadline);
         self.invites.put(slot, invite);

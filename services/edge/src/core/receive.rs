@@ -144,6 +144,7 @@ impl Proxy {
     fn repeated(&mut self, cx: &Cx, known: ServerRef) {
         self.counters.retransmissions_in += 1;
         match known {
+            ServerRef::Absorbed => {}
             ServerRef::Invite(slot) => {
                 let Some(mut invite) = self.invites.take(slot) else { return };
                 invite.retransmits_in += 1;
@@ -203,11 +204,11 @@ impl Proxy {
                 }
                 self.put_relay(slot, relay);
             }
-            None => self.stray(cx, m, "no_transaction"),
+            None => self.stateless_response(cx, m),
         }
     }
 
-    fn stray(&mut self, cx: &Cx, m: &Message<'_>, reason: &'static str) {
+    pub(super) fn stray(&mut self, cx: &Cx, m: &Message<'_>, reason: &'static str) {
         self.counters.stray_responses += 1;
         self.note_rejected(cx, m, reason, None);
     }

@@ -153,9 +153,17 @@ impl Proxy {
                     && dialog.phase == Phase::Ending
                 {
                     dialog.phase = Phase::Open;
+                    dialog.ending = None;
+                    self.journal.follow_dialog(&self.topology, dialog);
                 }
             }
             Purpose::Bye { dialog: Some(dialog), by_caller } => {
+                if let Some(dialog) = self.dialogs.get_mut(dialog)
+                    && let Some(ending) = &mut dialog.ending
+                {
+                    ending.status = status;
+                    self.journal.follow_dialog(&self.topology, dialog);
+                }
                 let mut index = Index::new();
                 let reason = index.parse(&relay.request).ok().and_then(|m| super::facts::reason(&m));
                 let bye = ByeFacts { by_caller, status, cseq: relay.identity.cseq, received: relay.received, reason };

@@ -51,6 +51,12 @@ counters! {
     retransmissions_in: "Requests received again",
     retransmissions_out: "Messages sent again",
     send_errors: "Datagrams that the system refused to send",
+    stateless_responses: "Responses forwarded without a transaction, after a restart",
+    resumed_invites: "INVITEs taken over from the life before",
+    resumed_dialogs: "Dialogs taken over from the life before",
+    journal_full: "Calls and dialogs that the journal had no room for",
+    journal_damaged: "Records of the journal that could not be read or name what the settings no longer have",
+    journal_set_aside: "Journals that could not be read at all",
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -109,6 +115,9 @@ pub struct Snapshot {
     pub dialogs: usize,
     /// INVITEs without a final response.
     pub setting_up: usize,
+    /// In use in the journal, and its size.
+    pub journal_bytes: usize,
+    pub journal_bytes_max: usize,
     /// Transactions remembered, with those that are only kept for repetitions.
     pub transactions: usize,
     pub draining: bool,
@@ -141,6 +150,11 @@ impl Proxy {
     /// For the adapter, whose sends may fail.
     pub fn note_send_error(&mut self) {
         self.counters.send_errors += 1;
+    }
+
+    /// For the adapter, which opens the journal.
+    pub fn note_set_aside(&mut self, is_so: bool) {
+        self.counters.journal_set_aside += u64::from(is_so);
     }
 
     #[must_use]
@@ -180,7 +194,9 @@ impl Proxy {
             nodes: self.topology.nodes.iter().enumerate().map(node).collect(),
             trunks: self.topology.trunks.iter().map(trunk).collect(),
             blocks: Vec::new(),
-            counters: self.counters,
+            counters: Counters { journal_full: self.journal.full, ..self.counters },
+            journal_bytes: self.journal.usage().0,
+            journal_bytes_max: self.journal.usage().1,
             dialogs: self.dialogs.open(),
             setting_up: self.setting_up,
             transactions: self.invites.len() + self.relays.len(),

@@ -8,7 +8,7 @@ use schemas::{
 };
 use sip::Message;
 
-use super::dialogs::Dialog;
+use super::dialogs::{Dialog, Ending};
 use super::invite::{Branch, End, Invite};
 use super::relay::Relay;
 use super::topology::Peer;
@@ -22,6 +22,14 @@ pub(super) struct ByeFacts {
     pub cseq: u32,
     pub received: Now,
     pub reason: Option<(String, Option<i32>, Option<String>)>,
+}
+
+impl From<Ending> for ByeFacts {
+    /// Of a BYE that an earlier life received, or whose answer passed without a transaction.
+    fn from(e: Ending) -> ByeFacts {
+        let status = if e.status == 0 { 408 } else { e.status };
+        ByeFacts { by_caller: e.by_caller, status, cseq: e.cseq, received: e.received, reason: None }
+    }
 }
 
 fn us(value: u64) -> i64 {
@@ -179,6 +187,18 @@ impl Proxy {
         event.headers = Some(facts::headers(m, &mut self.digests));
         event.answer = facts::session(m);
         event.outcome = Some(self.outcome(invite, m.status(), facts::text(m.reason_phrase()), "upstream"));
+        self.emit(event);
+    }
+
+    /// The same of an answer that an earlier life may not have told any more; a copy has the same logical id.
+    pub(super) fn tell_answered_again(&mut self, now: Now, invite: &Invite, at: usize, to_tag: &str) {
+        let mut event = self.invite_event(now, invite, "answered");
+        let branch = &invite.branches[at];
+        event.leg_id = branch.leg.to_string();
+        event.attempt = branch.attempt as i32;
+        event.identity.to_tag = Some(to_tag.to_owned());
+        let status = branch.facts.status.unwrap_or(200);
+        event.outcome = Some(self.outcome(invite, status, sip::edit::reason_phrase(status).to_owned(), "upstream"));
         self.emit(event);
     }
 

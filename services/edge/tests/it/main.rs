@@ -10,6 +10,7 @@ mod cost;
 mod dialogs;
 mod failover;
 mod feedback;
+mod restart;
 mod service;
 mod sockets;
 mod storm;

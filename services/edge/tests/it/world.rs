@@ -4,11 +4,13 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::Now;
 use domain::identity::Keyring;
 use edge::core::control::Control;
+use edge::core::journal::{Journal, Memory, Owner, words_for};
 use edge::core::{Action, Flow, Hop, Input, Proxy, Setup};
 use edge::{Config, NodeConfig, ProbeConfig, RouteConfig, TrunkConfig};
 use schemas::{Event, NodeHealth, SipRejections, SipTransaction, grammar};
@@ -85,6 +87,18 @@ pub struct World {
     pub sent: usize,
     /// Connections that the edge let go.
     pub closed: Vec<Flow>,
+    memory: Option<Arc<[AtomicU64]>>,
+    config: Config,
+    bound: Vec<SocketAddr>,
+    lives: u8,
+}
+
+const OWNER: Owner<'static> = Owner { instance: "test", boot: "boot" };
+
+fn setup(config: &Config, bound: &[SocketAddr], now: Now, journal: Journal, lives: u8) -> Setup {
+    let mut entropy = *b"not random at all, for the tests";
+    entropy[0] ^= lives;
+    Setup { config: config.clone(), bound: bound.to_vec(), keys: Arc::new(keys()), entropy, now, journal }
 }
 
 impl World {
@@ -99,9 +113,30 @@ impl World {
     /// With the addresses of its listeners.
     pub fn bound(config: Config, bound: Vec<SocketAddr>) -> World {
         let now = Now { wall_us: 1_764_000_000_000_000, mono_us: 5_000_000 };
-        let setup = Setup { config, bound, keys: Arc::new(keys()), entropy: *b"not random at all, for the tests", now };
+        World::start(config, bound, now, Journal::none(), None)
+    }
+
+    /// With a journal of that size, for `restart`.
+    pub fn journaled(config: Config, bytes: usize) -> World {
+        let now = Now { wall_us: 1_764_000_000_000_000, mono_us: 5_000_000 };
+        let memory: Arc<[AtomicU64]> = (0..words_for(bytes)).map(|_| AtomicU64::new(0)).collect();
+        let journal = Journal::fresh(Box::new(Arc::clone(&memory)), OWNER, [7; 32]);
+        World::start(config, vec![edge_trunk(), edge_node()], now, journal, Some(memory))
+    }
+
+    fn start(
+        config: Config,
+        bound: Vec<SocketAddr>,
+        now: Now,
+        journal: Journal,
+        memory: Option<Arc<[AtomicU64]>>,
+    ) -> World {
         let mut world = World {
-            proxy: Proxy::new(setup),
+            proxy: Proxy::new(setup(&config, &bound, now, journal, 0)),
+            memory,
+            config,
+            bound,
+            lives: 1,
             now,
             events: Vec::new(),
             health: Vec::new(),
@@ -112,6 +147,28 @@ impl World {
         };
         world.collect();
         world
+    }
+
+    /// `kill -9` and a new life, that much later. Whatever the dead one decided and did not hand out is gone.
+    pub fn restart(&mut self, away: Duration) {
+        self.now = self.now.plus(away);
+        let memory = Arc::clone(self.memory.as_ref().expect("a world with a journal"));
+        // What the dead one would still write must not reach the memory: the new life works on a copy.
+        let copy: Arc<[AtomicU64]> = memory.words().iter().map(|w| AtomicU64::new(w.load(Ordering::Relaxed))).collect();
+        let journal = Journal::resume(Box::new(Arc::clone(&copy)), OWNER).unwrap();
+        self.memory = Some(copy);
+        self.proxy = Proxy::new(setup(&self.config, &self.bound, self.now, journal, self.lives));
+        self.lives += 1;
+        self.collect();
+        self.give(Input::Timer);
+    }
+
+    /// Handles a packet and dies before anything of it was performed.
+    pub fn decide_and_die(&mut self, from: SocketAddr, m: &Msg) {
+        let listener = if from.ip().to_string().starts_with("10.") { NODE_SIDE } else { TRUNK_SIDE };
+        let bytes = m.bytes();
+        self.proxy.handle(self.now, Input::Datagram { hop: Hop::to(listener as u16, from), bytes: &bytes });
+        self.restart(Duration::from_millis(300));
     }
 
     fn collect(&mut self) {

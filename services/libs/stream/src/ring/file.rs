@@ -210,7 +210,8 @@ pub fn files_in(dir: &Path) -> Result<Vec<PathBuf>, RingError> {
     Ok(found)
 }
 
-fn require_tmpfs(dir: &Path) -> Result<(), RingError> {
+/// Refuses a folder on a disk.
+pub fn require_tmpfs(dir: &Path) -> Result<(), RingError> {
     const TMPFS: u64 = 0x0102_1994;
     const RAMFS: u64 = 0x8584_58f6;
     let status = rustix::fs::statfs(dir).map_err(|e| failed("look at", dir)(e.into()))?;

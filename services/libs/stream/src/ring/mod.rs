@@ -25,8 +25,10 @@ mod model_test;
 pub use self::{
     admission::SHED_ORDER,
     file::RingError,
+    file::require_tmpfs,
     inspect::{RingLine, RingReport, inspect},
     losses::{Loss, Reason},
+    memory::Memory as Mapped,
 };
 pub(crate) use self::{
     admission::rank,
