@@ -28,6 +28,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     rule("engine", &["domain", "schemas", "stream", "kit", "esl"]);
     let everything: Vec<&str> = BELOW_SERVICES.into_iter().chain(SERVICES).chain(["sim"]).collect();
     rule("trunkline", &everything);
+    rule("testkit", &["sip"]);
     rule("tests", &[]);
     rule("load", &["domain", "schemas", "stream", "sip", "esl", "kit", "sim"]);
     rules
