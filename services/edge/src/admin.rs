@@ -1,16 +1,23 @@
-//! What an operator may ask: nodes, trunks, blocks, counters. Read only; changes go through the control topics.
+//! What an operator may ask: nodes, trunks, blocks, counters, certificates. Read only, but for one thing: to read the files of
+//! the certificates again. Everything else changes through the control topics.
 
-use axum::routing::get;
+use std::sync::Arc;
+
+use axum::routing::{get, post};
 use axum::{Json, Router};
 
+use crate::adapters::tls::renew::Certificates;
 use crate::app::View;
 
-pub fn routes(view: View) -> Router {
+pub fn routes(view: View, certificates: Arc<Certificates>) -> Router {
+    let again = Arc::clone(&certificates);
     let (nodes, trunks, blocks, counters) = (view.clone(), view.clone(), view.clone(), view);
     Router::new()
         .route("/v1/nodes", get(async move || Json(nodes.snapshot().nodes)))
         .route("/v1/trunks", get(async move || Json(trunks.snapshot().trunks)))
         .route("/v1/blocks", get(async move || Json(blocks.snapshot().blocks)))
+        .route("/v1/certificates", get(async move || Json(certificates.view())))
+        .route("/v1/certificates/reload", post(async move || Json(again.renew_apart().await)))
         .route(
             "/v1/counters",
             get(async move || {

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::adapters::control::{ControlHandler, topics};
 use crate::adapters::shard::Shard;
+use crate::adapters::tls::renew::{self, Certificates};
 use crate::adapters::{journal, sockets, streams};
 use crate::config::{Config, Side};
 use crate::core::control::{Control, Store};
@@ -34,6 +35,7 @@ pub struct Running {
     pub trunk_addr: SocketAddr,
     pub node_addr: SocketAddr,
     view: View,
+    certificates: Arc<Certificates>,
 }
 
 /// The last picture that the shard gave of itself, not older than a tenth of a second.
@@ -60,12 +62,13 @@ impl Running {
 
     /// The admin routes, for the admin server of the process.
     pub fn routes(&self) -> axum::Router {
-        admin::routes(self.view.clone())
+        admin::routes(self.view.clone(), Arc::clone(&self.certificates))
     }
 }
 
 /// Binds the listeners and starts the edge.
 pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> anyhow::Result<Running> {
+    let certificates = Arc::new(Certificates::open(&config)?);
     let sockets = sockets::bind(&config)?;
     let bound = sockets.addresses()?;
     let first = |side: Side| {
@@ -100,6 +103,7 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         sockets::raise_descriptors(config.streams.connections);
         let (port, streams) = streams::start(streams::Setup {
             config: config.clone(),
+            certificates: Arc::clone(&certificates),
             topology: Arc::new(proxy.topology().clone()),
             sockets: sockets.streams,
             clock: Arc::clone(&kit.clock),
@@ -127,10 +131,15 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         .spawn_thread("shard-0", TaskOptions::critical().stall_after(STALL), move |task| shard.run(&task))
         .context("the thread of the shard")?;
     follow_control(&config, &kit, stream, updates);
+    if !certificates.is_empty() {
+        certificates.register(&kit.metrics);
+        let kept = Arc::clone(&certificates);
+        kit.life.spawn("certificates", TaskOptions::default(), move |task| renew::keep(kept, task));
+    }
     for (listener, addr) in config.listeners.iter().zip(&bound) {
         tracing::info!(listener.id = listener.id, %addr, transport = listener.transport.as_str(), "listening for SIP");
     }
-    let running = Running { listeners, trunk_addr, node_addr, view };
+    let running = Running { listeners, trunk_addr, node_addr, view, certificates };
     if let Some(settings) = &config.admin {
         kit::admin::serve(settings, "edge.admin", &kit.life, &kit.metrics, running.routes())?;
     }

@@ -1,6 +1,8 @@
 //! Settings of the edge, section `[edge]`. Everything that a call needs is in here or in the control topics; nothing is
 //! looked up while a call is set up, so addresses are literals.
 
+mod tls;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -8,6 +10,8 @@ use std::str::FromStr;
 use kit::admin::AdminConfig;
 use kit::settings::{Check, Problem, join};
 use serde::{Deserialize, Serialize};
+
+pub use tls::{TlsConfig, TlsPeerConfig};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -119,6 +123,12 @@ pub struct ListenerConfig {
     /// Balancers whose connections begin with a PROXY header (version 2); the client that it names is then the source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub balancers: Vec<Source>,
+    /// With `transport = "tls"` or `"wss"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+    /// Pages that may connect to a WebSocket listener, as browsers name them (`https://phone.example.com`); empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -137,6 +147,9 @@ pub struct TrunkConfig {
     /// The listener that requests to it leave by; without it the first that fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
+    /// How its certificate is checked and which one is shown to it, when it is called over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsPeerConfig>,
     /// Pool of nodes that its calls go to.
     #[serde(default = "default_pool")]
     pub pool: String,
@@ -161,6 +174,9 @@ pub struct NodeConfig {
     pub transports: Vec<Transport>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
+    /// As of a trunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsPeerConfig>,
     #[serde(default = "default_pool")]
     pub pool: String,
     #[serde(default = "default_weight")]
@@ -301,6 +317,8 @@ impl Default for ListenerConfig {
             bind: SocketAddr::from(([127, 0, 0, 1], 5060)),
             advertise: None,
             balancers: Vec::new(),
+            tls: None,
+            origins: Vec::new(),
         }
     }
 }
@@ -313,6 +331,7 @@ impl Default for TrunkConfig {
             address: None,
             transports: default_transports(),
             listener: None,
+            tls: None,
             pool: default_pool(),
             cps: 0.0,
             account: None,
@@ -328,6 +347,7 @@ impl Default for NodeConfig {
             address: SocketAddr::from(([127, 0, 0, 1], 5080)),
             transports: default_transports(),
             listener: None,
+            tls: None,
             pool: default_pool(),
             weight: default_weight(),
             sources: Vec::new(),
@@ -447,6 +467,7 @@ impl Check for Config {
     fn check(&self, at: &str, out: &mut Vec<Problem>) {
         self.check_listeners(at, out);
         self.check_ids(at, out);
+        self.check_peers_security(at, out);
         for (i, trunk) in self.trunks.iter().enumerate() {
             let at = join(at, &format!("trunks[{i}]"));
             if trunk.sources.is_empty() && trunk.address.is_none() {
@@ -517,14 +538,7 @@ impl Config {
             }
         }
         for (i, listener) in self.listeners.iter().enumerate() {
-            if matches!(listener.transport, Transport::Tls | Transport::Ws | Transport::Wss) {
-                let key = join(at, &format!("listeners[{i}].transport"));
-                out.push(Problem::new(
-                    key,
-                    listener.transport.as_str(),
-                    "\"udp\" or \"tcp\": the others are not served yet",
-                ));
-            }
+            listener.check_security(&join(at, &format!("listeners[{i}]")), out);
             if listener.transport == Transport::Udp && !listener.balancers.is_empty() {
                 let key = join(at, &format!("listeners[{i}].balancers"));
                 out.push(Problem::new(key, listener.balancers.len(), "none: over UDP there is no PROXY header"));

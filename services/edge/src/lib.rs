@@ -13,7 +13,7 @@ mod metrics;
 pub use app::{Running, run};
 pub use config::{
     Config, LimitConfig, ListenerConfig, NodeConfig, ProbeConfig, RouteConfig, Side, Source, StreamConfig, TimerConfig,
-    Transport, TrunkConfig,
+    TlsConfig, TlsPeerConfig, Transport, TrunkConfig,
 };
 pub use core::{BlockSnapshot, Counters, NodeSnapshot as NodeView, Snapshot, TrunkSnapshot};
 pub use error::Error;

@@ -1,9 +1,12 @@
 //! Translation and I/O: sockets, the system's error queue, the control topics.
 
 pub mod control;
+pub mod handshakes;
 pub mod icmp;
 pub mod journal;
 pub mod proxy_protocol;
 pub mod shard;
 pub mod sockets;
 pub mod streams;
+pub mod tls;
+pub mod websocket;

@@ -11,6 +11,7 @@ mod dialogs;
 mod failover;
 mod feedback;
 mod restart;
+mod secure;
 mod service;
 mod sockets;
 mod storm;

@@ -1,7 +1,11 @@
 //! Messages in the bytes of a connection: the machine that its listener's transport asks for, behind one face.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use sip::framing::{Frame, Framer, FramerConfig, Input, Why};
+
+use crate::adapters::websocket::{self, WebSocket, WebSocketConfig};
 
 /// What the connection does next.
 #[derive(Debug)]
@@ -18,7 +22,13 @@ pub enum Event {
 #[derive(Debug)]
 pub enum Codec {
     Sip(Framer),
+    WebSocket(Box<WebSocket>),
 }
+
+/// Of a WebSocket: silence after which the peer is asked whether it lives, and how long it may take to answer. Browsers cannot
+/// ask by themselves, and their NAT forgets them sooner than the idle time of the settings is over.
+const ASK_US: u64 = 45_000_000;
+const ANSWER_US: u64 = 30_000_000;
 
 /// Silence is the connection's affair, which asks the machine before it closes one. A year is never here.
 const NEVER_US: u64 = 365 * 24 * 3_600 * 1_000_000;
@@ -31,9 +41,18 @@ impl Codec {
         Codec::Sip(Framer::new(now, FramerConfig { message_us, first_us, idle_us: NEVER_US }))
     }
 
+    /// SIP in the messages of a WebSocket, which somebody is about to open.
+    #[must_use]
+    pub fn websocket(now: u64, message_us: u64, origins: Arc<[String]>) -> Codec {
+        let frames = FramerConfig { message_us, first_us: message_us, idle_us: ASK_US + ANSWER_US };
+        let config = WebSocketConfig { frames, ping_us: ASK_US, origins, ..WebSocketConfig::default() };
+        Codec::WebSocket(Box::new(WebSocket::new(now, config)))
+    }
+
     pub fn handle(&mut self, now: u64, input: Input<'_>) {
         match self {
             Codec::Sip(framer) => framer.handle(now, input),
+            Codec::WebSocket(socket) => socket.handle(now, input),
         }
     }
 
@@ -45,6 +64,15 @@ impl Codec {
                 Frame::Broken { .. } => Event::Broken,
                 Frame::Close(why) => Event::Close(word(why)),
             }),
+            Codec::WebSocket(socket) => socket.poll().map(|event| match event {
+                websocket::Event::Write(bytes) => Event::Write(bytes),
+                websocket::Event::Fault(_) => Event::Broken,
+                websocket::Event::Frame(Frame::Message(bytes)) => Event::Message(bytes),
+                websocket::Event::Frame(Frame::Ping) => Event::Write(websocket::encode(b"\r\n")),
+                websocket::Event::Frame(Frame::Broken { .. }) => Event::Broken,
+                websocket::Event::Frame(Frame::Close(Why::Idle)) => Event::Close("idle"),
+                websocket::Event::Frame(Frame::Close(why)) => Event::Close(word(why)),
+            }),
         }
     }
 
@@ -52,6 +80,7 @@ impl Codec {
     pub fn deadline(&self) -> Option<u64> {
         match self {
             Codec::Sip(framer) => framer.deadline(),
+            Codec::WebSocket(socket) => socket.deadline(),
         }
     }
 
@@ -60,6 +89,16 @@ impl Codec {
     pub fn encode(&self, message: Bytes) -> Bytes {
         match self {
             Codec::Sip(_) => message,
+            Codec::WebSocket(_) => websocket::encode(&message),
+        }
+    }
+
+    /// What is said last on a connection that we end.
+    #[must_use]
+    pub fn goodbye(&self) -> Option<Bytes> {
+        match self {
+            Codec::Sip(_) => None,
+            Codec::WebSocket(socket) => socket.goodbye(),
         }
     }
 }

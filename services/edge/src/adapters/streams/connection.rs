@@ -42,6 +42,8 @@ pub struct Connection {
     opened: Opened,
     /// What is being written.
     writing: Bytes,
+    /// Said behind everything else.
+    goodbye: Bytes,
     needs_flush: bool,
     last_traffic: u64,
     /// Since when bytes wait and none went.
@@ -68,6 +70,7 @@ impl Connection {
             line,
             opened,
             writing: Bytes::new(),
+            goodbye: Bytes::new(),
             needs_flush: false,
             last_traffic: now,
             stalled: None,
@@ -88,6 +91,9 @@ impl Connection {
             _ => {}
         }
         if !matches!(why, "shed" | "failed") {
+            if let Some(bytes) = self.opened.codec.goodbye() {
+                self.goodbye = bytes;
+            }
             // A peer that does not take this either gets nothing more.
             let _ = timeout(LAST_WORDS, poll_fn(|cx| self.finish(cx))).await;
         }
@@ -189,6 +195,10 @@ impl Connection {
 
     fn finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         std::task::ready!(self.write(cx))?;
+        if !self.goodbye.is_empty() {
+            self.writing = std::mem::take(&mut self.goodbye);
+            std::task::ready!(self.write(cx))?;
+        }
         Pin::new(&mut self.opened.wire).poll_shutdown(cx)
     }
 

@@ -98,7 +98,7 @@ async fn open(
             return None;
         }
     }
-    match accept(shared, at, tcp, is_balancer).await {
+    match accept(shared, at, tcp, from, is_balancer).await {
         Ok(opened) => Some((from, opened)),
         Err(reason) => {
             bump(&shared.counters.unopened);

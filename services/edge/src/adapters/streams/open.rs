@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsStream;
 
 use super::codec::Codec;
 use super::thread::{Shared, StreamListener};
@@ -21,30 +23,48 @@ pub struct Opened {
     pub identity: Option<Arc<FlowIdentity>>,
 }
 
+/// A TLS handshake, once it may begin. Longer than any network takes, shorter than it pays to hold one open.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+
 /// Somebody connected to us, and its address is admitted.
 pub async fn accept(
     shared: &Shared,
     listener: &StreamListener,
     tcp: TcpStream,
+    from: SocketAddr,
     is_proxied: bool,
 ) -> Result<Opened, &'static str> {
-    let settings = &shared.settings;
-    let identity = is_proxied.then(|| Arc::new(FlowIdentity { is_proxied, ..FlowIdentity::default() }));
-    match listener.transport {
-        Transport::Tcp => {
-            let message_us = settings.message_ms * 1_000;
-            let codec = Codec::sip(shared.clock.now().mono_us, message_us, Some(message_us));
-            Ok(Opened { wire: Wire::Tcp(tcp), codec, identity })
+    let mut identity = FlowIdentity { is_proxied, ..FlowIdentity::default() };
+    let wire = match &listener.tls {
+        None => Wire::Tcp(tcp),
+        Some(server) => {
+            let is_known = shared.topology.classify(listener.side, from).is_some();
+            let permit = shared.handshakes.begin(shared.clock.now().mono_us, from.ip(), is_known);
+            let permit = permit.map_err(|_| "handshakes")?;
+            let (stream, session) = server.accept(tcp, HANDSHAKE).await.map_err(|error| error.word())?;
+            drop(permit);
+            session.tell(&mut identity);
+            Wire::Tls(Box::new(TlsStream::Server(stream)))
         }
-        Transport::Udp | Transport::Tls | Transport::Ws | Transport::Wss => Err("transport"),
-    }
+    };
+    let (now, message_us) = (shared.clock.now().mono_us, shared.settings.message_ms * 1_000);
+    let codec = match listener.transport {
+        Transport::Tcp | Transport::Tls => Codec::sip(now, message_us, Some(message_us)),
+        Transport::Ws | Transport::Wss => Codec::websocket(now, message_us, Arc::clone(&listener.origins)),
+        Transport::Udp => return Err("transport"),
+    };
+    let identity = (identity != FlowIdentity::default()).then(|| Arc::new(identity));
+    Ok(Opened { wire, codec, identity })
 }
 
 /// A connection of ours, from the listener's own address, so that the peer knows it by that.
 pub async fn connect(shared: &Shared, listener: &StreamListener, to: SocketAddr) -> Result<Opened, &'static str> {
-    if !matches!(listener.transport, Transport::Tcp) {
-        return Err("transport");
-    }
+    // Nobody is called over a WebSocket: its clients connect to us.
+    let client = match listener.transport {
+        Transport::Tcp => None,
+        Transport::Tls => Some(shared.clients.get(&to).ok_or("no_tls_settings")?),
+        Transport::Udp | Transport::Ws | Transport::Wss => return Err("transport"),
+    };
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(|_| "socket")?;
     let own = listener.bound.ip();
     if !own.is_unspecified() && own.is_ipv4() == to.is_ipv4() {
@@ -53,7 +73,19 @@ pub async fn connect(shared: &Shared, listener: &StreamListener, to: SocketAddr)
     let tcp = socket.connect(to).await.map_err(|_| "connect")?;
     prepare(&tcp, shared.settings.line_bytes);
     let codec = Codec::sip(shared.clock.now().mono_us, shared.settings.message_ms * 1_000, None);
-    Ok(Opened { wire: Wire::Tcp(tcp), codec, identity: None })
+    let Some(client) = client else { return Ok(Opened { wire: Wire::Tcp(tcp), codec, identity: None }) };
+    let (stream, session) = match client.connect(tcp, None, to.ip(), HANDSHAKE).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            // A carrier that shows a wrong certificate is somebody's mistake, or worse: an operator must see it.
+            tracing::warn!(peer.id = client.id, %error, "the TLS handshake with a peer failed");
+            return Err(error.word());
+        }
+    };
+    let mut identity = FlowIdentity::default();
+    session.tell(&mut identity);
+    let wire = Wire::Tls(Box::new(TlsStream::Client(stream)));
+    Ok(Opened { wire, codec, identity: Some(Arc::new(identity)) })
 }
 
 /// Reads what a balancer says of its client: no byte more than that.
@@ -80,8 +112,8 @@ pub async fn proxied(tcp: &mut TcpStream) -> Result<Claim, &'static str> {
 pub fn prepare(tcp: &TcpStream, send_bytes: usize) {
     let view = socket2::SockRef::from(tcp);
     let alive = socket2::TcpKeepalive::new()
-        .with_time(std::time::Duration::from_secs(60))
-        .with_interval(std::time::Duration::from_secs(15))
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
         .with_retries(4);
     // Where the system refuses one of these the connection works all the same.
     let _ = view.set_tcp_nodelay(true);

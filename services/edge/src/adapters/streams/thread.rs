@@ -1,6 +1,7 @@
 //! The thread of the connections: its doors, its table, and what the shard sends.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -21,7 +22,10 @@ use super::line::{End, Line, Part};
 use super::open::connect;
 use super::port::{INCOMING, Incoming, OUTGOING, Outgoing, Port};
 use super::table::{Limits, Place, Table};
-use crate::config::{Config, Source, StreamConfig, Transport};
+use crate::adapters::handshakes::{HandshakeLimits, Handshakes};
+use crate::adapters::tls::renew::Certificates;
+use crate::adapters::tls::{Client, Server};
+use crate::config::{Config, Side, Source, StreamConfig, Transport};
 use crate::core::{Hop, Topology};
 
 /// Messages moved to their lines before the connections get their turn.
@@ -37,6 +41,7 @@ pub struct Setup {
     pub topology: Arc<Topology>,
     /// Of the stream listeners, with their place in the settings.
     pub sockets: Vec<(u16, TcpListener)>,
+    pub certificates: Arc<Certificates>,
     pub clock: Arc<dyn Clock>,
     /// Called after something was put into the shard's mailbox.
     pub ring: Box<dyn Fn() + Send>,
@@ -54,9 +59,14 @@ pub struct Streams {
 #[derive(Debug)]
 pub struct StreamListener {
     pub place: u16,
+    pub side: Side,
     pub transport: Transport,
     pub bound: SocketAddr,
     pub balancers: Vec<Source>,
+    /// With a handshake before the first message.
+    pub tls: Option<Arc<Server>>,
+    /// Pages that may open a WebSocket.
+    pub origins: Arc<[String]>,
 }
 
 /// What all connections share.
@@ -65,6 +75,9 @@ pub struct Shared {
     pub topology: Arc<Topology>,
     pub settings: StreamConfig,
     pub listeners: Vec<Rc<StreamListener>>,
+    pub handshakes: Handshakes,
+    /// Peers that are called over TLS, by address.
+    pub clients: HashMap<SocketAddr, Arc<Client>>,
     pub incoming: mpsc::Sender<Incoming>,
     pub ring: Box<dyn Fn() + Send>,
     pub counters: Arc<Counters>,
@@ -89,7 +102,7 @@ impl Streams {
     }
 
     async fn work(mut self, task: &kit::Task) -> anyhow::Result<()> {
-        let Setup { config, topology, sockets, clock, ring } = self.setup;
+        let Setup { config, topology, sockets, certificates, clock, ring } = self.setup;
         let limits = Limits {
             total: config.streams.connections,
             per_source: config.streams.connections_per_source,
@@ -102,9 +115,12 @@ impl Streams {
             let listener = &config.listeners[usize::from(*place)];
             listeners.push(Rc::new(StreamListener {
                 place: *place,
+                side: listener.side,
                 transport: listener.transport,
                 bound: socket.local_addr()?,
                 balancers: listener.balancers.clone(),
+                tls: certificates.server(usize::from(*place)),
+                origins: listener.origins.clone().into(),
             }));
         }
         let shared = Rc::new(Shared {
@@ -112,6 +128,8 @@ impl Streams {
             topology,
             settings: config.streams.clone(),
             listeners,
+            handshakes: Handshakes::new(HandshakeLimits::default()),
+            clients: certificates.clients().map(|(addr, client)| (addr, Arc::clone(client))).collect(),
             incoming: self.incoming,
             ring,
             counters: self.counters,

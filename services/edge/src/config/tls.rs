@@ -1,0 +1,166 @@
+//! Settings of TLS: the files that a listener shows and believes, and what is asked of a peer that the edge connects to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use kit::settings::{Problem, join};
+use serde::{Deserialize, Serialize};
+
+use super::{Config, ListenerConfig, Transport};
+use crate::adapters::tls::{ClientFiles, ServerFiles};
+
+/// Of a listener with `transport = "tls"` or `"wss"`. All files are PEM and are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate and those that lead to its authority, in this order.
+    pub cert: PathBuf,
+    /// Its private key; not readable by everybody.
+    pub key: PathBuf,
+    /// Authorities of clients. With it every client must show a certificate of one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
+    /// Certificates of clients that their authorities took back. Unused without `client_ca`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_crl: Option<PathBuf>,
+}
+
+/// Of a trunk that is called over TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsPeerConfig {
+    /// The name that its certificate must have; without it, its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Authorities that may vouch for it; without it, those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Our certificate, when the peer asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+}
+
+impl TlsConfig {
+    /// Reads the files as a start would and says what is wrong with them.
+    fn check(&self, at: &str, out: &mut Vec<Problem>) {
+        if let Err(error) = ServerFiles::load(self) {
+            out.push(Problem::new(join(at, error.field), error.file.display(), error.what));
+        } else if self.client_crl.is_some() && self.client_ca.is_none() {
+            out.push(Problem::new(join(at, "client_ca"), "", "the authorities of clients, since client_crl is set"));
+        }
+    }
+}
+
+impl TlsPeerConfig {
+    fn check(&self, at: &str, out: &mut Vec<Problem>) {
+        if self.cert.is_some() != self.key.is_some() {
+            let missing = if self.cert.is_some() { "key" } else { "cert" };
+            out.push(Problem::new(join(at, missing), "", "certificate and key, both or none"));
+        } else if let Err(error) = ClientFiles::load(self) {
+            out.push(Problem::new(join(at, error.field), error.file.display(), error.what));
+        }
+        if let Some(name) = &self.server_name
+            && tokio_rustls::rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
+        {
+            out.push(Problem::new(
+                join(at, "server_name"),
+                name,
+                "a host name or an IP address, as in the certificate",
+            ));
+        }
+    }
+}
+
+impl Transport {
+    /// Whether a TLS handshake comes before the first message.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        matches!(self, Transport::Tls | Transport::Wss)
+    }
+
+    #[must_use]
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Transport::Ws | Transport::Wss)
+    }
+}
+
+impl ListenerConfig {
+    pub(super) fn check_security(&self, at: &str, out: &mut Vec<Problem>) {
+        match (&self.tls, self.transport.is_tls()) {
+            (Some(tls), true) => tls.check(&join(at, "tls"), out),
+            (None, true) => {
+                let why =
+                    format!("tls = {{ cert = \"…\", key = \"…\" }}, since transport = \"{}\"", self.transport.as_str());
+                out.push(Problem::new(join(at, "tls"), "", why));
+            }
+            (Some(_), false) => {
+                let why = "nothing, or transport = \"tls\" or \"wss\": this transport has no certificate";
+                out.push(Problem::new(join(at, "tls"), self.transport.as_str(), why));
+            }
+            (None, false) => {}
+        }
+        if !self.origins.is_empty() && !self.transport.is_websocket() {
+            let why = "nothing, or transport = \"ws\" or \"wss\": only browsers name an origin";
+            out.push(Problem::new(join(at, "origins"), self.origins.len(), why));
+        }
+        let is_origin = |origin: &str| {
+            let rest = origin.split_once("://").map(|(_, rest)| rest);
+            rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ']))
+        };
+        for origin in self.origins.iter().filter(|origin| !is_origin(origin)) {
+            let why = "scheme and host without a path, like https://phone.example.com";
+            out.push(Problem::new(join(at, "origins"), origin, why));
+        }
+    }
+}
+
+impl Config {
+    /// Of whoever is called over TLS: the files that are shown and believed.
+    pub(super) fn check_peers_security(&self, at: &str, out: &mut Vec<Problem>) {
+        for peer in self.peers() {
+            let at = join(at, &format!("{}[{}].tls", peer.list, peer.place));
+            match (peer.tls, peer.called) {
+                (Some(tls), Some(_)) => tls.check(&at, out),
+                (Some(_), None) => out.push(Problem::new(at, "", "nothing, or an address and transports = [\"tls\"]")),
+                (None, Some(_)) => TlsPeerConfig::default().check(&at, out),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Address, id and settings of each peer that is called over TLS.
+    pub(crate) fn called_over_tls(&self) -> impl Iterator<Item = (SocketAddr, &str, Option<&TlsPeerConfig>)> {
+        self.peers().filter_map(|peer| Some((peer.called?, peer.id, peer.tls)))
+    }
+
+    fn peers(&self) -> impl Iterator<Item = PeerTls<'_>> {
+        let called =
+            |address, transports: &[Transport]| transports.contains(&Transport::Tls).then_some(address).flatten();
+        let trunks = self.trunks.iter().enumerate().map(move |(place, t)| PeerTls {
+            list: "trunks",
+            place,
+            id: &t.id,
+            tls: t.tls.as_ref(),
+            called: called(t.address, &t.transports),
+        });
+        let nodes = self.nodes.iter().enumerate().map(move |(place, n)| PeerTls {
+            list: "nodes",
+            place,
+            id: &n.id,
+            tls: n.tls.as_ref(),
+            called: called(Some(n.address), &n.transports),
+        });
+        trunks.chain(nodes)
+    }
+}
+
+struct PeerTls<'a> {
+    list: &'static str,
+    place: usize,
+    id: &'a str,
+    tls: Option<&'a TlsPeerConfig>,
+    /// Its address, when it is called over TLS.
+    called: Option<SocketAddr>,
+}
