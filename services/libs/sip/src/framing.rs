@@ -31,6 +31,9 @@ impl Default for FramerConfig {
     }
 }
 
+/// Two line ends further apart are two answers, not a ping that was cut.
+const HALF_PING_US: u64 = 1_000_000;
+
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
     Bytes(&'a [u8]),
@@ -67,13 +70,16 @@ pub enum Why {
 pub struct Framer {
     config: FramerConfig,
     buffer: BytesMut,
-    index: Box<Index>,
+    /// There only while a message waits for its rest: an idle connection keeps nothing.
+    index: Option<Box<Index>>,
     /// Up to here no end of the head was found.
     searched: usize,
     /// Head and body of the message in the buffer, once its head is complete.
     wanted: Option<usize>,
     /// When the message in the buffer was begun.
     begun: Option<u64>,
+    /// When a single line end came that may be the first half of a ping.
+    half_ping: Option<u64>,
     has_spoken: bool,
     last_byte: u64,
     now: u64,
@@ -87,10 +93,11 @@ impl Framer {
         Framer {
             config,
             buffer: BytesMut::new(),
-            index: Box::default(),
+            index: None,
             searched: 0,
             wanted: None,
             begun: None,
+            half_ping: None,
             has_spoken: false,
             last_byte: now,
             now,
@@ -168,20 +175,30 @@ impl Framer {
     fn stop(&mut self) {
         self.is_over = true;
         self.buffer = BytesMut::new();
+        self.index = None;
     }
 
     fn next_message(&mut self) -> Result<Option<Frame>, Reject> {
         if self.wanted.is_none() {
             let line_ends = skip_line_ends(&self.buffer);
             if line_ends > 0 {
-                // A ping is two line ends; one alone is an answer to ours, or dirt between messages.
-                let taken = if line_ends >= 4 { 4 } else { line_ends };
-                self.buffer.advance(taken);
+                self.buffer.advance(line_ends);
                 self.searched = 0;
                 self.settle_clock();
-                return if taken == 4 { Ok(Some(Frame::Ping)) } else { self.next_message() };
+                // A ping is two line ends; one alone is an answer to ours, dirt between messages, or half a ping. However many
+                // stand in a row, they are one ping: a peer that sends thousands at once gets one answer.
+                let is_second_half = self.half_ping.take().is_some_and(|at| self.now < at + HALF_PING_US);
+                if line_ends >= 4 || is_second_half {
+                    return Ok(Some(Frame::Ping));
+                }
+                self.half_ping = Some(self.now);
+            }
+            if self.buffer.is_empty() {
+                self.index = None;
+                return Ok(None);
             }
             let Some(head) = self.find_head()? else { return Ok(None) };
+            self.half_ping = None;
             self.wanted = Some(head);
             self.wanted = Some(head + self.read_head(head)?);
         }
@@ -213,19 +230,20 @@ impl Framer {
         if self.buffer.len() > 8 && !looks_like_sip(&self.buffer) {
             return Err(Reject::StartLine);
         }
-        if self.buffer.len() > MAX_HEAD { Err(Reject::HeadTooLarge) } else { Ok(None) }
+        // From here on no empty line could end a head that is within its bound.
+        if self.buffer.len() >= MAX_HEAD + 4 { Err(Reject::HeadTooLarge) } else { Ok(None) }
     }
 
     /// The length of the body, from a head that is complete.
     fn read_head(&mut self, head: usize) -> Result<usize, Reject> {
         let bytes = &self.buffer[..head];
-        match self.index.split(bytes) {
+        let index = self.index.get_or_insert_default();
+        match index.split(bytes) {
             Err(reject) if reject.breaks_framing() => return Err(reject),
             // The message as a whole is judged later; where it ends is certain.
             _ => {}
         }
-        // A blank line inside what was found would be another head's end.
-        let length = self.index.content_length(bytes)?.ok_or(Reject::NoContentLength)?;
+        let length = index.content_length(bytes)?.ok_or(Reject::NoContentLength)?;
         match usize::try_from(length) {
             Ok(length) if length <= MAX_MESSAGE.saturating_sub(head) => Ok(length),
             _ => Err(Reject::TooLarge),

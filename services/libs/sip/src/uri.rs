@@ -14,6 +14,8 @@ pub enum UriError {
     Host,
     #[error("bad port")]
     Port,
+    #[error("a tel URI without a number, or with something else in it")]
+    Number,
     #[error("white space, a control byte or an angle bracket inside")]
     Byte,
 }
@@ -56,8 +58,8 @@ impl<'a> Uri<'a> {
         }
         if scheme.eq_ignore_ascii_case(b"tel") {
             let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
-            if end == 0 {
-                return Err(UriError::Host);
+            if !is_telephone_number(&rest[..end]) {
+                return Err(UriError::Number);
             }
             let params = rest.get(end + 1..).unwrap_or_default();
             return Ok(Uri { scheme, user: Some(&rest[..end]), host: b"", port: None, params, headers: b"" });
@@ -91,6 +93,10 @@ impl<'a> Uri<'a> {
         let question = memchr::memchr(b'?', tail).unwrap_or(tail.len());
         let params = tail[..question].strip_prefix(b";").unwrap_or(&tail[..question]);
         let headers = tail.get(question + 1..).unwrap_or_default();
+        if headers.is_empty() && question < tail.len() {
+            // Some take the question mark for a part of the host.
+            return Err(UriError::Host);
+        }
         Ok(Uri { scheme, user, host, port, params, headers })
     }
 
@@ -136,6 +142,18 @@ impl<'a> Uri<'a> {
             param[..eq].eq_ignore_ascii_case(name).then(|| param.get(eq + 1..).unwrap_or_default())
         })
     }
+}
+
+/// RFC 3966 §3: a plus and digits, or local digits with the letters and signs of a keypad; separators for people anywhere. What
+/// else stood there would go into the user part of a sip URI, where an '@' or a ':' means something.
+fn is_telephone_number(text: &[u8]) -> bool {
+    let (is_global, rest) = match text.strip_prefix(b"+") {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let is_digit = |b: u8| b.is_ascii_digit() || (!is_global && (b.is_ascii_hexdigit() || matches!(b, b'*' | b'#')));
+    let is_separator = |b: u8| matches!(b, b'-' | b'.' | b'(' | b')');
+    rest.iter().all(|&b| is_digit(b) || is_separator(b)) && rest.iter().any(|&b| is_digit(b))
 }
 
 /// A name, an IPv4 address or an IPv6 address in brackets.
@@ -194,7 +212,23 @@ mod tests {
         assert!(Uri::parse(b"sip:a@b:0").is_err());
         assert!(Uri::parse(b"sip:a@b:99999").is_err());
         assert!(Uri::parse(b"sip:a@b@c").is_err());
+        assert!(Uri::parse(b"sip:a@b?").is_err());
+        assert!(Uri::parse(b"sip:a@b;lr?").is_err());
         assert_eq!(Uri::parse(b"tel:+1-201-555-0123;x=y").unwrap().number(), b"+1-201-555-0123");
+        assert_eq!(Uri::parse(b"tel:*21#;phone-context=example.com").unwrap().number(), b"*21#");
+        for bad in [
+            &b"tel:"[..],
+            b"tel:;x=y",
+            b"tel:+",
+            b"tel:-.-",
+            b"tel:1@evil",
+            b"tel:1:2",
+            b"tel:+1a",
+            b"tel:+1+2",
+            b"tel:%31",
+        ] {
+            assert_eq!(Uri::parse(bad), Err(UriError::Number), "{}", String::from_utf8_lossy(bad));
+        }
         assert_eq!(Uri::parse(b"soap.beep://192.0.2.103:3002").unwrap().scheme, b"soap.beep");
     }
 }

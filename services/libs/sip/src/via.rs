@@ -30,6 +30,12 @@ pub struct Via {
 }
 
 impl Via {
+    /// Reads the first value of a header that stands alone; the spans are those of `value`.
+    #[must_use]
+    pub fn of(value: &[u8]) -> Option<Via> {
+        Via::parse(value, Span::new(0, value.len()))
+    }
+
     /// Reads the first value of a Via header whose value is `header` inside `message`. White space may stand around every
     /// separator. `None` for anything that is not well-formed to its end, and for a branch, received or rport that
     /// stands twice or is empty.
@@ -116,7 +122,7 @@ mod tests {
     use super::*;
 
     fn via(text: &str) -> Option<Via> {
-        Via::parse(text.as_bytes(), Span::new(0, text.len()))
+        Via::of(text.as_bytes())
     }
 
     #[test]

@@ -45,8 +45,25 @@ fn a_double_line_end_is_a_ping_and_a_single_one_nothing() {
     assert_eq!(frames(&mut framer), [Frame::Ping]);
     framer.handle(0, Input::Bytes(b"\r\n"));
     assert_eq!(frames(&mut framer), []);
+    framer.handle(2_000_000, Input::Bytes(b"\r\n"));
+    assert_eq!(frames(&mut framer), [], "two answers to pings of ours");
+    framer.handle(2_000_001, Input::Bytes(b"\r"));
+    assert_eq!(frames(&mut framer), []);
+    framer.handle(2_000_002, Input::Bytes(b"\n"));
+    assert_eq!(frames(&mut framer), [Frame::Ping], "a ping in three pieces");
     assert_eq!(whole(Bytes::from_static(b"\r\n\r\n")), Some(Frame::Ping));
     assert_eq!(whole(Bytes::from_static(b"\r\n")), None);
+}
+
+#[test]
+fn a_flood_of_line_ends_is_one_ping_and_costs_nothing_in_proportion_to_its_square() {
+    let flood = b"\r\n".repeat(512 * 1024);
+    let mut framer = Framer::new(0, FramerConfig::default());
+    let begun = std::time::Instant::now();
+    framer.handle(0, Input::Bytes(&flood));
+    framer.handle(0, Input::Bytes(MESSAGE.as_bytes()));
+    assert!(matches!(frames(&mut framer)[..], [Frame::Ping, Frame::Message(_)]));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 #[test]

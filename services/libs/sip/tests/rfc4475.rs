@@ -64,8 +64,7 @@ const CASES: [(&str, &str, Outcome, Outcome); 49] = [
 ];
 
 fn read(name: &str) -> Vec<u8> {
-    let path = format!("{}/tests/rfc4475/{name}.sip", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    common::read("rfc4475", name)
 }
 
 #[test]
@@ -126,6 +125,22 @@ fn odd_but_legal_parts_are_read_right_and_kept_byte_for_byte() {
     let bytes = read("esc02");
     let m = index.parse(&bytes).unwrap();
     assert_eq!((m.method(), m.values(Name::Contact).count()), (Method::Other, 2));
+
+    // An escape is undone once: what looks like another stays text.
+    let bytes = read("esc01");
+    let m = index.parse(&bytes).unwrap();
+    let user = |uri: &[u8]| Uri::parse(uri).unwrap().user.map(|u| sip::unescaped(u).into_owned());
+    assert_eq!(user(m.uri()).unwrap(), b"sips:user@example.com");
+    assert_eq!(user(m.to().uri).unwrap(), b"user");
+    let contact = m.contact().unwrap().uri;
+    let value = Uri::parse(contact).unwrap().params.split(|&b| b == b'=').nth(1).unwrap();
+    assert_eq!(&*sip::unescaped(value), b"value%41");
+
+    let bytes = read("escnull");
+    let m = index.parse(&bytes).unwrap();
+    let contacts: Vec<NameAddr<'_>> = m.values(Name::Contact).filter_map(NameAddr::parse).collect();
+    let [one, two] = contacts[..] else { panic!("{contacts:?}") };
+    assert!(!Uri::parse(one.uri).unwrap().is_same(&Uri::parse(two.uri).unwrap()), "two bindings");
 
     let bytes = read("semiuri");
     let m = index.parse(&bytes).unwrap();

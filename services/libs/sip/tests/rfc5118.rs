@@ -22,7 +22,7 @@ const CASES: [(&str, common::Outcome); 12] = [
 ];
 
 fn read(name: &str) -> Vec<u8> {
-    std::fs::read(format!("{}/tests/rfc5118/{name}.sip", env!("CARGO_MANIFEST_DIR"))).expect("a corpus file")
+    common::read("rfc5118", name)
 }
 
 #[test]

@@ -107,6 +107,11 @@ pub fn answer(
     count: u32,
 ) -> Option<String> {
     let (realm, nonce, algorithm) = (challenge.realm?, challenge.nonce?, challenge.algorithm?);
+    // What goes back must not be able to end the line that it stands on.
+    let is_clean = |text: &[u8]| text.iter().all(|&b| b >= b' ' && b != 0x7f);
+    if ![realm, nonce, challenge.opaque.unwrap_or_default()].into_iter().all(is_clean) {
+        return None;
+    }
     let secret = secret(algorithm, user.as_bytes(), realm, password.as_bytes());
     let nc = format!("{count:08x}");
     let protection = challenge.has_qop_auth.then_some((nc.as_bytes(), cnonce.as_bytes(), &b"auth"[..]));

@@ -53,7 +53,9 @@ impl InviteServer {
                     self.end(Action::Done);
                 }
             }
-            (State::Proceeding | State::Completed, Input::TransportError) => self.end(Action::Failed),
+            (State::Proceeding | State::Completed | State::Accepted, Input::TransportError) => {
+                self.clock.push(Action::Unsent);
+            }
             (State::Ended, _) => {}
             (_, Input::Tick) if self.clock.tick(now, timers.t2) => {
                 let unheard = self.state == State::Completed;
@@ -110,6 +112,17 @@ mod tests {
         t.handle(3, Input::Respond(500));
         assert_eq!([t.poll(), t.poll(), t.poll()], [Some(Action::Send), Some(Action::Send), None]);
         assert_eq!((t.state(), t.deadline()), (State::Accepted, Some(32_000_000)));
+    }
+
+    #[test]
+    fn a_response_that_could_not_be_sent_is_told_and_the_machine_stays() {
+        let mut t = InviteServer::new(Timers::STANDARD);
+        t.handle(0, Input::TransportError);
+        assert_eq!((t.poll(), t.state()), (Some(Action::Unsent), State::Proceeding));
+        t.handle(0, Input::Respond(486));
+        t.handle(1, Input::TransportError);
+        assert_eq!([t.poll(), t.poll(), t.poll()], [Some(Action::Send), Some(Action::Unsent), None]);
+        assert_eq!((t.state(), t.deadline()), (State::Completed, Some(500_000)), "it is tried again");
     }
 
     #[test]

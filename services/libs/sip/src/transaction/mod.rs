@@ -106,8 +106,11 @@ pub enum Action {
     TimedOut,
     /// The final response was never acknowledged; the machine has ended.
     NoAck,
-    /// The transport failed; the machine has ended.
+    /// The transport failed; the client machine has ended.
     Failed,
+    /// The transport could not send the response. The server machine stays as it is (RFC 6026 on §17.2.4): a repeated request
+    /// must not be taken for a new one.
+    Unsent,
     /// The machine has ended and can be forgotten.
     Done,
 }

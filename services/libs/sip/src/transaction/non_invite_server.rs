@@ -40,7 +40,7 @@ impl NonInviteServer {
                     self.end(Action::Done);
                 }
             }
-            (State::Proceeding | State::Completed, Input::TransportError) => self.end(Action::Failed),
+            (State::Proceeding | State::Completed, Input::TransportError) => self.clock.push(Action::Unsent),
             (State::Ended, _) => {}
             (_, Input::Tick) if self.clock.tick(now, u64::MAX) => self.end(Action::Done),
             _ => {}
@@ -64,6 +64,8 @@ mod tests {
         assert_eq!(t.poll(), None);
         t.handle(1, Input::Respond(200));
         assert_eq!(t.poll(), Some(Action::Send));
+        t.handle(1, Input::TransportError);
+        assert_eq!(t.poll(), Some(Action::Unsent));
         t.handle(2, Input::Retransmission);
         assert_eq!(t.poll(), Some(Action::Resend));
         t.handle(32_000_001, Input::Tick);

@@ -5,12 +5,25 @@
 
 pub mod mutate;
 pub mod reread;
+pub mod targets;
 
 use std::time::{Duration, Instant};
 
 use sip::edit::{Forward, forward, forward_response};
 use sip::framing::{Frame, Framer, FramerConfig, Input, Why};
 use sip::{Index, Judged, Message, Reject, Verdict, judge, judge_broken};
+
+/// A torture message: ours, or, where `TRUNKLINE_TORTURE` names a folder with the RFC's own files, theirs (`wsinv.dat`).
+pub fn read(set: &str, name: &str) -> Vec<u8> {
+    let theirs = std::env::var("TRUNKLINE_TORTURE")
+        .into_iter()
+        .flat_map(|folder| ["dat", "sip", "txt"].map(|ending| format!("{folder}/{set}/{name}.{ending}")));
+    if let Some(bytes) = theirs.into_iter().find_map(|path| std::fs::read(path).ok()) {
+        return bytes;
+    }
+    let path = format!("{}/tests/{set}/{name}.sip", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -28,7 +41,7 @@ pub enum Outcome {
 /// A bound that a busy machine keeps; the measured cost is some microseconds.
 const AT_MOST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
 
-fn outcome(judged: &Judged<'_>) -> Outcome {
+pub fn outcome(judged: &Judged<'_>) -> Outcome {
     match judged.verdict {
         Verdict::Forward => Outcome::Forward,
         Verdict::Answer { status, .. } => Outcome::Answer(status),
@@ -40,9 +53,18 @@ fn outcome(judged: &Judged<'_>) -> Outcome {
 /// What becomes of a datagram; whatever would be forwarded is written and read again.
 pub fn on_udp(bytes: &[u8]) -> Outcome {
     let mut index = Index::new();
-    let start = Instant::now();
+    let mut took = Duration::MAX;
+    // On a busy machine one look may take any time; the best of some is the message's own.
+    for _ in 0..5 {
+        let start = Instant::now();
+        let _ = judge(&mut index, bytes);
+        took = took.min(start.elapsed());
+        if took < AT_MOST {
+            break;
+        }
+    }
+    assert!(took < AT_MOST, "{took:?} for {} bytes", bytes.len());
     let judged = judge(&mut index, bytes);
-    assert!(start.elapsed() < AT_MOST, "{:?} for {} bytes", start.elapsed(), bytes.len());
     check_written(&judged);
     outcome(&judged)
 }

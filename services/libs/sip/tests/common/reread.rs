@@ -2,7 +2,7 @@
 //! rsip where it accepts the message. Neither may read another method, URI, tag, Call-ID, CSeq or length.
 
 use rsip::prelude::*;
-use sip::Message;
+use sip::{Message, Uri};
 
 fn show(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -90,11 +90,29 @@ fn tag(value: &[u8]) -> Vec<u8> {
     first
 }
 
+fn bare(host: &[u8]) -> &[u8] {
+    host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host)
+}
+
 /// Where rsip accepts a request it must see what we see. It knows no compact names and refuses folds; then it says nothing.
 pub fn by_rsip(m: &Message<'_>, out: &[u8]) {
     let Ok(theirs) = rsip::Request::try_from(out) else { return };
     let context = || show(out);
     assert_eq!(theirs.method().to_string().as_bytes(), m.method_token(), "{}", context());
+    let line_end = out.iter().position(|&b| b == b'\r').unwrap_or(out.len());
+    let written = out[..line_end].split(|&b| b == b' ').nth(1).unwrap_or_default();
+    if let Ok(ours) = Uri::parse(written)
+        && (ours.is_sip() || ours.is_sips())
+        && let host = theirs.uri().host().to_string()
+        // It takes `.@example.com` for a host, which no machine could look up.
+        && !host.contains('@')
+    {
+        assert!(host.as_bytes().eq_ignore_ascii_case(bare(ours.host)), "{host}: {}", context());
+        assert_eq!(theirs.uri().port().map(|port| *port.value()), ours.port, "{}", context());
+        let user = theirs.uri().user().map(str::to_owned);
+        let before_password = |user: &[u8]| show(user.split(|&b| b == b':').next().unwrap_or_default());
+        assert_eq!(user, ours.user.map(before_password), "{}", context());
+    }
     if let Ok(call_id) = theirs.call_id_header() {
         assert_eq!(call_id.value().as_bytes(), m.call_id(), "{}", context());
     }
