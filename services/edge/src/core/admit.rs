@@ -34,9 +34,13 @@ impl Refusal {
 }
 
 /// How many INVITEs are remembered per one that may be in set-up: repeated and refused ones included.
-const REMEMBERED_PER_OPEN: usize = 4;
+pub(super) const REMEMBERED_PER_OPEN: usize = 4;
 
 impl Proxy {
+    pub(super) fn invites_are_full(&self) -> bool {
+        self.invites.len() >= self.config.limits.open_invites.saturating_mul(REMEMBERED_PER_OPEN)
+    }
+
     pub(super) fn initial_invite(&mut self, cx: &Cx, m: &Message<'_>, key: u128, judged: Verdict) {
         self.counters.invites += 1;
         let merged = self.seed.key(&[b"merged", m.call_id(), m.from_tag(), &m.cseq().to_be_bytes()]);
@@ -44,7 +48,7 @@ impl Proxy {
             // The story of this transaction is being told already: it came back to us, or by two ways.
             return self.reject(cx, m, 482, "loop");
         }
-        if self.invites.len() >= self.config.limits.open_invites.saturating_mul(REMEMBERED_PER_OPEN) {
+        if self.invites_are_full() {
             self.counters.refused += 1;
             return self.reject(cx, m, 503, "overload");
         }

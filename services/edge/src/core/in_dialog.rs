@@ -45,6 +45,13 @@ impl Proxy {
             // A client that connected again goes on with its dialogs by the new connection.
             self.dialogs.rebind(dialog, next.verified.from_caller, cx.hop);
         }
+        let full = match m.method() {
+            Method::Invite => self.invites_are_full(),
+            _ => self.relays_are_full(),
+        };
+        if full {
+            return self.reject(cx, m, 503, "overload");
+        }
         match m.method() {
             Method::Invite => self.reinvite(cx, m, key, &next),
             Method::Bye => self.bye(cx, m, key, &next),

@@ -50,8 +50,8 @@ use bytes::Bytes;
 use domain::Now;
 use domain::identity::Keyring;
 use schemas::{NodeHealth, SipRejections, SipTransaction};
-use sip::Index;
 use sip::transaction::Timers as SipTimers;
+use sip::{Index, Reject};
 
 pub use balance::Tier;
 pub use hop::{Flow, FlowIdentity, Hop};
@@ -87,6 +87,14 @@ pub enum Input<'a> {
         hop: Hop,
         identity: Option<&'a FlowIdentity>,
         bytes: &'a [u8],
+    },
+    /// The head of a message that left it uncertain where on its stream the next one begins ([`sip::framing::Frame::Broken`]).
+    /// It gets its answer, and whoever owns the connection closes it behind that.
+    Broken {
+        hop: Hop,
+        identity: Option<&'a FlowIdentity>,
+        head: &'a [u8],
+        reject: Reject,
     },
     /// That connection is gone; its number never comes back.
     FlowClosed {
@@ -316,12 +324,14 @@ impl Proxy {
 
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
-            Input::Datagram { hop, bytes } => self.receive(now, hop, bytes),
+            Input::Datagram { hop, bytes } => self.receive(now, hop, bytes, None),
             Input::Message { hop, identity, bytes } => {
-                if let Some(flow) = hop.flow {
-                    self.flows.meet(flow, identity);
-                }
-                self.receive(now, hop, bytes);
+                self.meet(hop, identity);
+                self.receive(now, hop, bytes, None);
+            }
+            Input::Broken { hop, identity, head, reject } => {
+                self.meet(hop, identity);
+                self.receive(now, hop, head, Some(reject));
             }
             Input::FlowClosed { flow } => self.flow_closed(now, flow),
             Input::NoConnection { hop, stood } => self.no_connection(now, hop, stood),
@@ -333,6 +343,12 @@ impl Proxy {
             Input::Drain => self.draining = true,
         }
         self.run_timers(now);
+    }
+
+    fn meet(&mut self, hop: Hop, identity: Option<&FlowIdentity>) {
+        if let Some(flow) = hop.flow {
+            self.flows.meet(flow, identity);
+        }
     }
 
     /// What is to be done next, in order.

@@ -8,7 +8,7 @@ use domain::Now;
 use schemas::RejectionSample;
 use sip::edit::{Answer, answer, reason_phrase};
 use sip::transaction::ServerInput;
-use sip::{Judged, Message, Method, Name, Uri, Verdict, judge, unsupported};
+use sip::{Judged, Message, Method, Name, Reject, Uri, Verdict, judge, judge_broken, unsupported};
 
 use super::facts::text;
 use super::rejections::Refused;
@@ -20,8 +20,8 @@ use super::{ClientRef, Cx, Hop, Proxy, ServerRef, branch};
 pub const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, MESSAGE, SUBSCRIBE";
 
 impl Proxy {
-    /// A message, whatever it came by.
-    pub(super) fn receive(&mut self, now: Now, hop: Hop, bytes: &[u8]) {
+    /// A message, whatever it came by; or the head of one that broke its stream.
+    pub(super) fn receive(&mut self, now: Now, hop: Hop, bytes: &[u8], broken: Option<Reject>) {
         self.counters.packets_in += 1;
         if self.topology.listeners.get(hop.place()).is_none() {
             return;
@@ -31,7 +31,10 @@ impl Proxy {
         };
         let mut cx = Cx { now, hop, back: hop, peer };
         let mut index = self.index.take().unwrap_or_default();
-        let judged = judge(&mut index, bytes);
+        let judged = match broken {
+            None => judge(&mut index, bytes),
+            Some(reject) => judge_broken(&mut index, bytes, reject),
+        };
         match judged {
             Judged { verdict: Verdict::KeepAlive, .. } => self.counters.keep_alives += 1,
             Judged { message: Some(message), reject: None, verdict } => {
@@ -84,13 +87,14 @@ impl Proxy {
             self.answer_statelessly(cx, message, code, &[]);
             status = Some(code);
         }
-        let method = judged.message.map(|m| text(m.method_token()));
+        // One word for all methods that we do not know: the sender must not choose how many are counted.
+        let method = judged.message.map(|m| m.method().as_str());
         let refused = Refused {
             hop: cx.hop,
             trunk: trunk_index(cx.peer),
             bytes: bytes.len(),
             reason: reject.label(),
-            method: method.as_deref(),
+            method,
             answered: status.is_some(),
         };
         self.rejections.count(cx.now.wall_us, &refused, || {

@@ -5,6 +5,7 @@ use domain::Now;
 use sip::transaction::{Action, ClientInput, NonInviteClientState, ServerInput};
 use sip::{Index, Message};
 
+use super::admit::REMEMBERED_PER_OPEN;
 use super::answers::upstream;
 use super::dialogs::Phase;
 use super::health::State;
@@ -35,9 +36,14 @@ impl Proxy {
         self.answer_locally(cx, m, key, status, &[("Allow", super::receive::ALLOW)]);
     }
 
+    /// As many as INVITEs are remembered: each waits 32 s, however fast its answer came.
+    pub(super) fn relays_are_full(&self) -> bool {
+        self.relays.len() >= self.config.limits.open_invites.saturating_mul(REMEMBERED_PER_OPEN)
+    }
+
     /// Answers a request with a transaction of its own, so that its copies get the same answer and there is one event.
     pub(super) fn answer_locally(&mut self, cx: &Cx, m: &Message<'_>, key: u128, status: u16, add: &[(&str, &[u8])]) {
-        if self.relays.len() >= self.config.limits.open_invites.saturating_mul(4) {
+        if self.relays_are_full() {
             return self.reject(cx, m, 503, "overload");
         }
         let bye = m.method() == sip::Method::Bye;
