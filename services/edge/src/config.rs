@@ -643,4 +643,31 @@ mod tests {
         Config::default().check("edge", &mut out);
         assert!(out.is_empty(), "{out:?}");
     }
+
+    #[test]
+    fn a_transport_that_no_listener_speaks_and_a_listener_that_does_not_fit_are_named() {
+        let mut config = Config::default();
+        config.nodes.push(NodeConfig { id: "n".into(), transports: vec![Transport::Tcp], ..NodeConfig::default() });
+        config.nodes.push(NodeConfig { id: "m".into(), listener: Some("trunks".into()), ..NodeConfig::default() });
+        config.nodes.push(NodeConfig { id: "o".into(), transports: vec![], ..NodeConfig::default() });
+        // Only ever spoken to by connections of its own.
+        let trunk = TrunkConfig { id: "t".into(), transports: vec![Transport::Tcp], ..TrunkConfig::default() };
+        config.trunks.push(TrunkConfig { sources: vec!["192.0.2.1".parse().unwrap()], ..trunk });
+        config.listeners[0].balancers = vec!["192.0.2.9".parse().unwrap()];
+        config.streams.line_bytes = 1;
+        let mut out = Vec::new();
+        config.check("edge", &mut out);
+        let mut keys: Vec<&str> = out.iter().map(|p| p.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(
+            keys,
+            [
+                "edge.listeners[0].balancers",
+                "edge.nodes[0].transports",
+                "edge.nodes[1].listener",
+                "edge.nodes[2].transports",
+                "edge.streams.line_bytes"
+            ]
+        );
+    }
 }

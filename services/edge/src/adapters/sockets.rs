@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
 
 use super::icmp;
 use crate::config::{Config, ListenerConfig};
@@ -37,10 +38,9 @@ pub fn bind(config: &Config) -> Result<Sockets, Error> {
     for (i, listener) in config.listeners.iter().enumerate() {
         let setting = format!("edge.listeners[{i}].bind");
         if listener.transport.is_stream() {
-            let socket = kit::net::tcp(&setting, listener.bind)?;
-            // Listening once more only changes the length of the queue.
-            socket2::SockRef::from(&socket).listen(BACKLOG).map_err(|source| failed(listener, source))?;
-            sockets.streams.push((i as u16, socket));
+            let bound = open(listener.bind, Type::STREAM).and_then(|socket| socket.listen(BACKLOG).map(|()| socket));
+            let explain = |error| kit::net::explain(&setting, listener.bind, kit::net::Transport::Tcp, error);
+            sockets.streams.push((i as u16, bound.map_err(explain)?.into()));
             sockets.datagrams.push(None);
         } else {
             sockets.datagrams.push(Some(datagrams(config, listener, &setting)?));
@@ -49,14 +49,29 @@ pub fn bind(config: &Config) -> Result<Sockets, Error> {
     Ok(sockets)
 }
 
+/// A listener of IPv6 hears IPv6 alone, so that one for each family can have the same port and an address has one form.
+fn open(bind: SocketAddr, kind: Type) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(bind), kind, None)?;
+    if bind.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if kind == Type::STREAM {
+        // A restart does not wait for connections of the life before.
+        socket.set_reuse_address(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&bind.into())?;
+    Ok(socket)
+}
+
 fn failed(listener: &ListenerConfig, source: std::io::Error) -> Error {
     Error::Socket { listener: listener.id.clone(), source }
 }
 
 fn datagrams(config: &Config, listener: &ListenerConfig, setting: &str) -> Result<UdpSocket, Error> {
     let failed = |source| failed(listener, source);
-    let socket = kit::net::udp(setting, listener.bind)?;
-    socket.set_nonblocking(true).map_err(failed)?;
+    let explain = |error| kit::net::explain(setting, listener.bind, kit::net::Transport::Udp, error);
+    let socket: UdpSocket = open(listener.bind, Type::DGRAM).map_err(explain)?.into();
     let view = socket2::SockRef::from(&socket);
     view.set_recv_buffer_size(config.receive_buffer_bytes).map_err(failed)?;
     let got = view.recv_buffer_size().map_err(failed)?;
@@ -90,5 +105,37 @@ pub fn raise_descriptors(connections: usize) {
             given,
             "fewer open files than edge.streams.connections needs: raise the limit of the service (LimitNOFILE)"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ListenerConfig, Side, Transport};
+
+    #[test]
+    fn both_families_and_both_transports_may_have_one_port_and_a_taken_one_is_named() {
+        let listener = |id: &str, transport, bind: SocketAddr| ListenerConfig {
+            id: id.into(),
+            side: Side::Trunk,
+            transport,
+            bind,
+            ..ListenerConfig::default()
+        };
+        let with = |listeners: Vec<ListenerConfig>| bind(&Config { listeners, ..Config::default() });
+        let first = with(vec![listener("a", Transport::Tcp, "0.0.0.0:0".parse().unwrap())]).unwrap();
+        let port = first.addresses().unwrap()[0].port();
+        let at = |ip: &str| format!("{ip}:{port}").parse().unwrap();
+        let udp = with(vec![listener("b", Transport::Udp, at("0.0.0.0"))]).unwrap();
+        if let Ok(six) =
+            with(vec![listener("c", Transport::Udp, at("[::]")), listener("d", Transport::Tcp, at("[::]"))])
+        {
+            assert_eq!(six.addresses().unwrap(), [at("[::]"), at("[::]")]);
+        } else {
+            println!("skipped: this machine has no IPv6");
+        }
+        let taken = with(vec![listener("e", Transport::Tcp, at("0.0.0.0"))]).unwrap_err().to_string();
+        assert!(taken.contains("edge.listeners[0].bind") && taken.contains("taken"), "{taken}");
+        drop((first, udp));
     }
 }

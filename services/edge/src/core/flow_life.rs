@@ -1,13 +1,14 @@
 //! What follows when a connection ends or falls silent.
 
 use domain::Now;
-use sip::Index;
 use sip::transaction::{ClientInput, InviteClientState, NonInviteClientState};
+use sip::{Index, Message};
 
 use super::hop::Flow;
 use super::invite::{Branch, End, Invite};
+use super::relay::Purpose;
 use super::slab::Slot;
-use super::{Action, Hop, Proxy};
+use super::{Action, Cx, Hop, Proxy, ServerRef};
 use crate::config::Transport;
 
 impl Proxy {
@@ -83,6 +84,18 @@ impl Proxy {
         while branch.client.poll().is_some() {}
         self.end_branch(invite, at, End::Unreachable);
         self.settle(now, slot, invite);
+    }
+
+    /// A BYE to a party whose connection is gone: it ends the dialog all the same, there is nobody to keep it for.
+    pub(super) fn bye_to_nobody(&mut self, cx: &Cx, m: &Message<'_>, key: u128) {
+        let dialog = self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag());
+        let caller_tag = dialog.and_then(|slot| self.dialogs.get(slot)).map(|d| &d.caller_tag);
+        let by_caller = caller_tag.is_some_and(|tag| tag.as_bytes() == m.from_tag());
+        let mut relay = self.new_relay(cx, m, key, Purpose::Bye { dialog, by_caller });
+        let slot = self.relays.reserve();
+        self.servers.insert(key, ServerRef::Relay(slot));
+        self.finish_relay_locally(cx.now, &mut relay, m, 430, &[]);
+        self.put_relay(slot, relay);
     }
 
     /// A silent connection may go unless a call needs it: one in set-up that came by it, or a dialog that is bound to it.

@@ -8,6 +8,9 @@ use std::num::NonZeroU64;
 pub struct Flow(NonZeroU64);
 
 impl Flow {
+    /// A connection of an earlier life of this edge: whoever was bound to it is not reached any more.
+    pub const GONE: Flow = Flow(NonZeroU64::MAX);
+
     #[must_use]
     pub const fn new(number: NonZeroU64) -> Flow {
         Flow(number)

@@ -36,6 +36,7 @@ impl Proxy {
     pub(super) fn in_dialog(&mut self, cx: &Cx, m: &Message<'_>, key: u128) {
         let next = match self.next_in_dialog(cx, m) {
             Ok(next) => next,
+            Err((430, _)) if m.method() == Method::Bye => return self.bye_to_nobody(cx, m, key),
             Err((status, reason)) => return self.reject(cx, m, status, reason),
         };
         if m.max_forwards() == Some(0) {

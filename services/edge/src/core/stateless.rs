@@ -13,7 +13,7 @@ use super::branch::Branch;
 use super::story::ByeFacts;
 use super::topology::Peer;
 use super::{Cx, Hop, Proxy};
-use crate::config::Side;
+use crate::config::{Side, Transport};
 
 impl Proxy {
     pub(super) fn stateless_response(&mut self, cx: &Cx, m: &Message<'_>) {
@@ -48,8 +48,12 @@ impl Proxy {
         let via = below.via();
         let ip = via.received.and_then(|r| sip::host_ip(r.of(below.bytes())));
         let ip = ip.or_else(|| sip::host_ip(via.host.of(below.bytes())))?;
+        // The connection that the request came by has not outlived us: its sender listens where its Via says, or nowhere.
+        let stream = [Transport::Tcp, Transport::Tls]
+            .into_iter()
+            .find(|t| via.transport.of(below.bytes()).eq_ignore_ascii_case(t.as_via().as_bytes()));
         let port = match via.rport {
-            Rport::Value(port) => port,
+            Rport::Value(port) if stream.is_none() => port,
             _ => via.port.unwrap_or(5060),
         };
         let to = SocketAddr::new(ip, port);
@@ -57,7 +61,14 @@ impl Proxy {
             Side::Trunk => Side::Node,
             Side::Node => Side::Trunk,
         };
-        self.topology.classify(side, to).map(|peer| self.flows.reuse(self.topology.hop_to(peer, to)))
+        let way = match stream {
+            Some(stream) => {
+                let peer = self.topology.classify_stream(side, to, Some(to))?;
+                self.topology.hop_by(peer, to, stream)?
+            }
+            None => self.topology.hop_to(self.topology.classify(side, to)?, to),
+        };
+        Some(self.flows.reuse(way))
     }
 
     /// The sender, and the other peers that share its address.

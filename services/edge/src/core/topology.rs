@@ -174,14 +174,17 @@ impl Topology {
     #[must_use]
     pub fn classify_hop(&self, hop: Hop, listening: Option<SocketAddr>) -> Option<Peer> {
         let side = self.listeners.get(hop.place())?.side;
-        if hop.flow.is_none() {
-            return self.classify(side, hop.addr);
-        }
+        if hop.flow.is_none() { self.classify(side, hop.addr) } else { self.classify_stream(side, hop.addr, listening) }
+    }
+
+    /// Who is at that end of a stream.
+    #[must_use]
+    pub fn classify_stream(&self, side: Side, from: SocketAddr, listening: Option<SocketAddr>) -> Option<Peer> {
         let exact = |address: SocketAddr| self.exact.get(&(side, canonical(address))).copied();
-        let by_listening = || listening.filter(|l| l.ip() == hop.addr.ip()).and_then(exact);
-        let by_network = || self.classify(side, hop.addr);
-        let by_ip = || self.by_ip.get(&(side, hop.addr.ip().to_canonical())).copied();
-        exact(hop.addr).or_else(by_listening).or_else(by_network).or_else(by_ip)
+        let by_listening = || listening.filter(|l| l.ip() == from.ip()).and_then(exact);
+        let by_network = || self.classify(side, from);
+        let by_ip = || self.by_ip.get(&(side, from.ip().to_canonical())).copied();
+        exact(from).or_else(by_listening).or_else(by_network).or_else(by_ip)
     }
 
     /// Whether anybody who may connect to that listener has that address.

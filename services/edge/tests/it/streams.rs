@@ -44,7 +44,7 @@ fn world(change: impl FnOnce(&mut Config)) -> World {
         listener("trunks-six", Side::Trunk, Transport::Udp, 4),
     ]);
     change(&mut config);
-    World::bound(config, bound.to_vec())
+    World::journaled_at(config, bound.to_vec(), 256 * 1024)
 }
 
 fn by_tcp(m: Msg) -> Msg {
@@ -408,4 +408,27 @@ fn requests_leave_by_the_listener_of_their_peer_and_a_dialog_stays_with_its_own(
     w.expect(n1(), "INVITE", 200);
     w.send(carrier.addr, &Dialog::callee(carrier.addr, &offered, &ok).request("BYE"));
     assert_eq!(w.next("BYE", 0).0, Hop::to(NODE_SIDE, n1()));
+}
+
+#[test]
+fn after_a_restart_nobody_waits_for_a_connection_that_is_gone() {
+    // A client that does not listen: its dialog waits for it, and nothing is connected to the port that it once had.
+    let mut w = world(|_| {});
+    let (mut caller, mut callee, node) = w.tcp_call("<sip:uac@192.0.2.10:41000;transport=tcp>");
+    w.restart(std::time::Duration::from_millis(500));
+    w.send(node, &callee.request("INFO"));
+    w.expect(node, "INFO", 430);
+    w.quiet();
+    let info = by_tcp(caller.request("INFO"));
+    w.message(line(8), &info);
+    let (_, seen) = w.next("INFO", 0);
+    w.restart(std::time::Duration::from_millis(100));
+    // The answer finds the port that the Via names; its connection died with the edge.
+    w.send(node, &seen.reply(200, "OK", ""));
+    assert_eq!(w.next("INFO", 200).0, Hop::to(TRUNK_TCP, t1()));
+    w.send(node, &callee.request("BYE"));
+    w.expect(node, "BYE", 430);
+    let end = w.event("ended").dialog.clone().unwrap();
+    assert_eq!((end.bye_status, end.released_by.as_deref()), (Some(430), Some("callee")));
+    w.drained();
 }

@@ -118,10 +118,14 @@ impl World {
 
     /// With a journal of that size, for `restart`.
     pub fn journaled(config: Config, bytes: usize) -> World {
+        World::journaled_at(config, vec![edge_trunk(), edge_node()], bytes)
+    }
+
+    pub fn journaled_at(config: Config, bound: Vec<SocketAddr>, bytes: usize) -> World {
         let now = Now { wall_us: 1_764_000_000_000_000, mono_us: 5_000_000 };
         let memory: Arc<[AtomicU64]> = (0..words_for(bytes)).map(|_| AtomicU64::new(0)).collect();
         let journal = Journal::fresh(Box::new(Arc::clone(&memory)), OWNER, [7; 32]);
-        World::start(config, vec![edge_trunk(), edge_node()], now, journal, Some(memory))
+        World::start(config, bound, now, journal, Some(memory))
     }
 
     fn start(

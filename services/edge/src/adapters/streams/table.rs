@@ -121,6 +121,7 @@ impl Place {
     /// Counts it for its source; false when that has its share already.
     #[must_use]
     pub fn count(&mut self, source: IpAddr) -> bool {
+        let source = share(source);
         let mut held = self.table.borrow_mut();
         let most = held.limits.per_source;
         let count = held.sources.entry(source).or_default();
@@ -130,6 +131,14 @@ impl Place {
         *count += 1;
         self.source = Some(source);
         true
+    }
+}
+
+/// Whoever has one IPv6 address has the network of 64 bits around it.
+fn share(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
+        v4 => v4,
     }
 }
 
@@ -177,6 +186,21 @@ mod tests {
         assert!(Place::take(&table).unwrap().count(a));
         held.clear();
         assert_eq!((table.borrow().places, table.borrow().sources.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one_source() {
+        let table = table();
+        let mut held: Vec<Place> = Vec::new();
+        for (ip, fits) in
+            [("2001:db8::1", true), ("2001:db8::2", true), ("2001:db8::3", false), ("2001:db8:0:1::1", true)]
+        {
+            let mut place = Place::take(&table).unwrap();
+            assert_eq!(place.count(ip.parse().unwrap()), fits, "{ip}");
+            if fits {
+                held.push(place);
+            }
+        }
     }
 
     #[test]

@@ -5,11 +5,11 @@ use bytes::Bytes;
 use domain::{CallId, LegId, Now};
 
 use super::{Found, Journal, MARKS, Place, Reader, Writer};
-use crate::core::Hop;
 use crate::core::challenge::Continuation;
 use crate::core::dialogs::{Dialog, Ending, Phase};
 use crate::core::invite::{Branch, End, Invite};
 use crate::core::topology::{Peer, Topology};
+use crate::core::{Flow, Hop};
 
 const OPEN: u8 = 1;
 const FINAL: u8 = 2;
@@ -129,8 +129,9 @@ fn put_peer(w: &mut Writer<'_>, topology: &Topology, peer: Peer) {
 }
 
 fn put_hop(w: &mut Writer<'_>, topology: &Topology, hop: Hop) {
-    // A connection does not outlive the process; the address does.
+    // A connection does not outlive the process; the address does, and that there was one.
     w.u32(topology.listeners.get(hop.place()).map_or(0, |l| domain::hash32(&l.id)));
+    w.u8(u8::from(hop.flow.is_some()));
     w.address(hop.addr);
 }
 
@@ -344,7 +345,8 @@ impl Reading<'_> {
     fn hop(&mut self) -> Option<Hop> {
         let hash = self.r.u32()?;
         let place = self.topology.listeners.iter().position(|l| domain::hash32(&l.id) == hash)?;
-        Some(Hop::to(u16::try_from(place).ok()?, self.r.address()?))
+        let flow = (self.r.u8()? == 1).then_some(Flow::GONE);
+        Some(Hop { flow, ..Hop::to(u16::try_from(place).ok()?, self.r.address()?) })
     }
 
     fn end(&mut self) -> Option<Option<End>> {
