@@ -89,7 +89,7 @@ pub enum Input<'a> {
         bytes: &'a [u8],
     },
     /// The head of a message that left it uncertain where on its stream the next one begins ([`sip::framing::Frame::Broken`]).
-    /// It gets its answer, and whoever owns the connection closes it behind that.
+    /// It gets its answer, and behind that the connection is closed.
     Broken {
         hop: Hop,
         identity: Option<&'a FlowIdentity>,
@@ -332,6 +332,7 @@ impl Proxy {
             Input::Broken { hop, identity, head, reject } => {
                 self.meet(hop, identity);
                 self.receive(now, hop, head, Some(reject));
+                self.out.extend(hop.flow.map(|flow| Action::CloseFlow { flow }));
             }
             Input::FlowClosed { flow } => self.flow_closed(now, flow),
             Input::NoConnection { hop, stood } => self.no_connection(now, hop, stood),

@@ -516,3 +516,31 @@ async fn sipp_calls_by_tcp_pass_to_a_sipp_node_by_tcp_and_by_udp() {
         service.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_breaks_its_stream_is_answered_and_then_the_connection_ends() {
+    let (_node, node_addr) = udp().await;
+    let service = Service::start(config(node_addr, Transport::Udp)).await;
+    let edge = service.listener("trunks-tcp");
+    for (i, (from, to)) in [
+        ("Content-Length: ", "Content-Length: -"),
+        ("Content-Length: ", "X-Length: "),
+        ("Max-Forwards: 70", "Max-Forwards: 70\nX: bare"),
+        (" SIP/2.0\r\nVia", "  SIP/2.0\r\nVia"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut line = Line::connect(edge).await;
+        let text = String::from_utf8(options(line.addr(), edge, "broken").bytes()).unwrap();
+        let text = text.replace("SIP/2.0/UDP", "SIP/2.0/TCP").replacen(from, to, 1);
+        // What stands behind it is not read.
+        line.stream.write_all(format!("{text}{text}").as_bytes()).await.unwrap();
+        let answer = line.next().await;
+        assert_eq!(answer.status(), 400, "{from:?} to {to:?}");
+        assert!(!line.more().await && line.bytes.is_empty(), "{from:?} to {to:?}");
+        let counted = || service.metric("edge_connections_broken_total") == i as u64 + 1;
+        service.until("counted", counted).await;
+    }
+    service.stop().await;
+}

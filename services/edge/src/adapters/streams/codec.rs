@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sip::Reject;
 use sip::framing::{Frame, Framer, FramerConfig, Input, Why};
 
 use crate::adapters::websocket::{self, WebSocket, WebSocketConfig};
@@ -13,8 +14,13 @@ pub enum Event {
     Message(Bytes),
     /// For the peer, as it is.
     Write(Bytes),
-    /// Where messages end is not known any more.
-    Broken,
+    /// Where messages end is not known any more. The head is answered, if it can be, and then the connection ends.
+    Broken {
+        head: Bytes,
+        reject: Reject,
+    },
+    /// The peer does not keep to the protocol below SIP.
+    Fault,
     /// Without a word; why, in one.
     Close(&'static str),
 }
@@ -61,15 +67,15 @@ impl Codec {
             Codec::Sip(framer) => framer.poll().map(|frame| match frame {
                 Frame::Message(bytes) => Event::Message(bytes),
                 Frame::Ping => Event::Write(Bytes::from_static(b"\r\n")),
-                Frame::Broken { .. } => Event::Broken,
+                Frame::Broken { head, reject } => Event::Broken { head, reject },
                 Frame::Close(why) => Event::Close(word(why)),
             }),
             Codec::WebSocket(socket) => socket.poll().map(|event| match event {
                 websocket::Event::Write(bytes) => Event::Write(bytes),
-                websocket::Event::Fault(_) => Event::Broken,
+                websocket::Event::Fault(_) => Event::Fault,
                 websocket::Event::Frame(Frame::Message(bytes)) => Event::Message(bytes),
                 websocket::Event::Frame(Frame::Ping) => Event::Write(websocket::encode(b"\r\n")),
-                websocket::Event::Frame(Frame::Broken { .. }) => Event::Broken,
+                websocket::Event::Frame(Frame::Broken { head, reject }) => Event::Broken { head, reject },
                 websocket::Event::Frame(Frame::Close(Why::Idle)) => Event::Close("idle"),
                 websocket::Event::Frame(Frame::Close(why)) => Event::Close(word(why)),
             }),

@@ -48,6 +48,8 @@ pub struct Connection {
     last_traffic: u64,
     /// Since when bytes wait and none went.
     stalled: Option<u64>,
+    /// Where its messages end is not known any more: nothing that it sends is read, and the machine will end it.
+    is_broken: bool,
     timer: Pin<Box<Sleep>>,
     timer_at: u64,
     _place: Place,
@@ -74,6 +76,7 @@ impl Connection {
             needs_flush: false,
             last_traffic: now,
             stalled: None,
+            is_broken: false,
             timer: Box::pin(sleep_until(Instant::now())),
             timer_at: 0,
             _place: place,
@@ -109,7 +112,13 @@ impl Connection {
                 Step::Read => {}
                 Step::Ended => self.opened.codec.handle(now, Input::End),
                 Step::Failed => return "failed",
-                Step::Finished => return if self.line.ending() == Some(End::Shed) { "shed" } else { "idle" },
+                Step::Finished => {
+                    return match self.line.ending() {
+                        Some(End::Shed) => "shed",
+                        _ if self.is_broken => "broken",
+                        _ => "idle",
+                    };
+                }
                 Step::Time => {
                     self.opened.codec.handle(now, Input::Tick);
                     if self.stalled.is_some_and(|since| now >= since + STALL_US) {
@@ -131,7 +140,13 @@ impl Connection {
                     Event::Write(bytes) => {
                         self.line.push(Part::Raw(bytes));
                     }
-                    Event::Broken => return "broken",
+                    Event::Broken { head, reject } => {
+                        // The machine answers, and ends the connection behind its answer.
+                        self.is_broken = true;
+                        let identity = self.opened.identity.clone();
+                        self.shared.tell(Incoming::Broken { hop: self.line.hop, identity, head, reject }).await;
+                    }
+                    Event::Fault => return "broken",
                     Event::Close(why) => return why,
                 }
             }

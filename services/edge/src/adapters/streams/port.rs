@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sip::Reject;
 use tokio::sync::mpsc;
 
 use crate::core::{Flow, FlowIdentity, Hop, Input};
@@ -18,6 +19,7 @@ pub(super) const OUTGOING: usize = 4_096;
 #[derive(Debug)]
 pub enum Incoming {
     Message { hop: Hop, identity: Option<Arc<FlowIdentity>>, bytes: Bytes },
+    Broken { hop: Hop, identity: Option<Arc<FlowIdentity>>, head: Bytes, reject: Reject },
     Closed { flow: Flow },
     Idle { flow: Flow },
     NoConnection { hop: Hop, stood: bool },
@@ -30,6 +32,9 @@ impl Incoming {
         match self {
             Incoming::Message { hop, identity, bytes } => {
                 Input::Message { hop: *hop, identity: identity.as_deref(), bytes }
+            }
+            Incoming::Broken { hop, identity, head, reject } => {
+                Input::Broken { hop: *hop, identity: identity.as_deref(), head, reject: *reject }
             }
             Incoming::Closed { flow } => Input::FlowClosed { flow: *flow },
             Incoming::Idle { flow } => Input::FlowIdle { flow: *flow },

@@ -78,8 +78,14 @@ impl Lab {
     pub fn give(&mut self, input: Input<'_>) {
         self.proxy.handle(self.now, input);
         while let Some(action) = self.proxy.poll() {
-            let Action::Send { hop, bytes } = action else { continue };
-            let bytes = bytes.to_vec();
+            let (hop, bytes) = match action {
+                Action::Send { hop, bytes } => (hop, bytes.to_vec()),
+                Action::CloseFlow { .. } => {
+                    self.is_closed = true;
+                    continue;
+                }
+                _ => continue,
+            };
             // Without rport an answer goes to the port that the Via names (RFC 3261 §18.2.2).
             if hop.addr.ip() == t1().ip() {
                 self.note_answer(&bytes);
@@ -138,7 +144,7 @@ impl Lab {
                 Frame::Message(message) => self.give(Input::Message { hop, identity: None, bytes: &message }),
                 Frame::Broken { head, reject } => {
                     self.give(Input::Broken { hop, identity: None, head: &head, reject });
-                    self.is_closed = true;
+                    assert!(self.is_closed, "a broken stream is closed");
                 }
                 Frame::Close(_) => self.is_closed = true,
                 Frame::Ping => {}
