@@ -1,6 +1,7 @@
 //! Settings of the edge, section `[edge]`. Everything that a call needs is in here or in the control topics; nothing is
 //! looked up while a call is set up, so addresses are literals.
 
+pub mod policy;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -161,6 +162,9 @@ pub struct TrunkConfig {
     /// Instead of the common list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency: Option<Vec<String>>,
+    /// What is changed in its messages, and refused.
+    #[serde(default)]
+    pub policy: policy::PolicyConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -336,6 +340,7 @@ impl Default for TrunkConfig {
             cps: 0.0,
             account: None,
             emergency: None,
+            policy: policy::PolicyConfig::default(),
         }
     }
 }
@@ -473,6 +478,7 @@ impl Check for Config {
             if trunk.sources.is_empty() && trunk.address.is_none() {
                 out.push(Problem::new(join(&at, "sources"), "[]", "a trunk needs a source, an address, or both"));
             }
+            trunk.policy.check(&join(&at, "policy"), out);
             if !(trunk.cps >= 0.0 && trunk.cps.is_finite()) {
                 out.push(Problem::new(join(&at, "cps"), trunk.cps, "0 (no limit) or more"));
             }

@@ -13,6 +13,8 @@ use sip::{Message, Name, NameAddr, Uri, Verdict, host_ip};
 use super::challenge::Continuation;
 use super::control::{Number, Subject};
 use super::invite::{Invite, Kept, Kind, Route, Times};
+use super::passing::Changes;
+use super::policy::Denied;
 use super::receive::trunk_index;
 use super::timers::Armed;
 use super::topology::Peer;
@@ -25,11 +27,19 @@ pub(super) struct Refusal {
     /// One word for machines.
     pub reason: &'static str,
     pub unsupported: Option<String>,
+    /// With a 422: the shortest session (s).
+    pub min_se: Option<u32>,
 }
 
 impl Refusal {
     pub(super) fn new(status: u16, reason: &'static str) -> Refusal {
-        Refusal { status, reason, unsupported: None }
+        Refusal { status, reason, unsupported: None, min_se: None }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Refusal {
+        Refusal { min_se: denied.min_se, ..Refusal::new(denied.status, denied.reason) }
     }
 }
 
@@ -124,6 +134,7 @@ impl Proxy {
             continues: None,
             times: Times::default(),
             responses: Vec::new(),
+            changes: Changes::default(),
             retransmits_in: 0,
             timer_fired: None,
         })
@@ -158,7 +169,7 @@ impl Proxy {
                 self.blocks(cx, t, invite, decision)?;
             }
         }
-        self.choose_route(cx, invite, decision)
+        self.choose_route(cx, m, invite, decision)
     }
 
     /// Call id and parent: a node's signed header, else the challenged call that this continues, else a new one.
@@ -251,11 +262,13 @@ impl Proxy {
     pub(super) fn choose_route(
         &mut self,
         cx: &Cx,
+        m: &Message<'_>,
         invite: &mut Invite,
         decision: &mut SipDecision,
     ) -> Result<(), Refusal> {
         match cx.peer {
             Peer::Trunk(t) => {
+                self.topology.trunks[t].policy.admit(m)?;
                 let pool = self.topology.trunks[t].pool.clone();
                 decision.pool = Some(pool.clone());
                 decision.algorithm = Some("smooth_weighted".to_owned());
@@ -268,10 +281,16 @@ impl Proxy {
                 let route = self.topology.route(number).ok_or(Refusal::new(404, "no_route"))?;
                 decision.route_rule = Some(format!("prefix/{}", route.prefix));
                 decision.algorithm = Some("ordered".to_owned());
-                let trunks: Vec<usize> =
-                    route.trunks.iter().copied().filter(|&t| self.topology.trunks[t].address.is_some()).collect();
+                let (mut trunks, mut denied) = (Vec::with_capacity(route.trunks.len()), None);
+                for &t in route.trunks.iter().filter(|&&t| self.topology.trunks[t].address.is_some()) {
+                    match self.topology.trunks[t].policy.admit(m) {
+                        Ok(()) => trunks.push(t),
+                        Err(why) => denied = denied.or(Some(why)),
+                    }
+                }
                 if trunks.is_empty() {
-                    return Err(Refusal::new(404, "no_route"));
+                    // A trunk that would take the call in another form says what is wrong with this one.
+                    return Err(denied.map_or_else(|| Refusal::new(404, "no_route"), Refusal::from));
                 }
                 invite.route = Route::Trunks { prefix: route.prefix.clone(), trunks };
                 Ok(())
@@ -290,8 +309,13 @@ impl Proxy {
     ) {
         self.counters.refused += 1;
         let unsupported = refusal.unsupported.clone().unwrap_or_default();
-        let extra = [("Unsupported", unsupported.as_bytes())];
-        let add: &[(&str, &[u8])] = if refusal.unsupported.is_some() { &extra } else { &[] };
+        let min_se = refusal.min_se.map(|s| s.to_string()).unwrap_or_default();
+        let extra = [("Unsupported", unsupported.as_bytes()), ("Min-SE", min_se.as_bytes())];
+        let add = match (&refusal.unsupported, refusal.min_se) {
+            (Some(_), _) => &extra[..1],
+            (None, Some(_)) => &extra[1..],
+            (None, None) => &[],
+        };
         invite.last = self.local_answer(m, cx.hop.addr, refusal.status, add);
         invite.finished = Some(refusal.status);
         invite.times.finished = Some(invite.since(cx.now));
@@ -323,7 +347,7 @@ impl Proxy {
 fn check_message(m: &Message<'_>, judged: Verdict) -> Result<(), Refusal> {
     if let Verdict::Answer { status, why } = judged {
         let unsupported = (status == 420).then(|| sip::unsupported(m));
-        return Err(Refusal { status, reason: why, unsupported });
+        return Err(Refusal { unsupported, ..Refusal::new(status, why) });
     }
     let uri = Uri::parse(m.uri()).map_err(|_| Refusal::new(400, "request_uri"))?;
     if !(uri.is_sip() || uri.is_tel()) {

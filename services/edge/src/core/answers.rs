@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use domain::Now;
-use sip::edit::{ack_non_2xx, forward_response, reason_phrase};
+use sip::edit::{ack_non_2xx, forward_response};
 use sip::transaction::{Action, ClientInput, ServerInput};
 use sip::{Index, Message};
 
@@ -13,10 +13,12 @@ use super::slab::Slot;
 use super::topology::Peer;
 use super::{Cx, Proxy, facts};
 
-/// Left out of every response that goes on: the header is between us and the nodes.
-pub(super) const STRIP: &[&str] = &[domain::identity::HEADER];
+/// Every header of the platform's own: between us and the nodes, and nobody else's to write.
+pub(super) const INTERNAL: &str = "X-Trunkline-*";
+/// Left out of every request and response that goes on.
+pub(super) const STRIP: &[&str] = &[INTERNAL];
 /// When a 503 becomes a 500 its advice to stay away goes too: it was about one next hop, not about us.
-const STRIP_503: &[&str] = &[domain::identity::HEADER, "Retry-After"];
+const STRIP_503: &[&str] = &[INTERNAL, "Retry-After"];
 
 impl Proxy {
     pub(super) fn invite_response(&mut self, cx: &Cx, slot: Slot, invite: &mut Invite, at: usize, m: &Message<'_>) {
@@ -67,7 +69,7 @@ impl Proxy {
         if (180..190).contains(&status) {
             invite.times.first_18x.get_or_insert(since);
         }
-        let bytes = upstream(m, None);
+        let (bytes, _) = self.upstream_of(invite, at, m, None);
         self.respond(cx.now, invite, status, bytes);
     }
 
@@ -78,12 +80,13 @@ impl Proxy {
             Some(status) if status >= 300 => return self.late_answer(cx, invite, at, m),
             Some(_) if known => {
                 // The callee repeats its 2xx until the ACK arrives: end to end, so it goes through.
-                let bytes = upstream(m, None);
+                let (bytes, _) = self.upstream_of(invite, at, m, None);
                 return self.respond(cx.now, invite, m.status(), bytes);
             }
             _ => {}
         }
         let second = invite.finished.is_some();
+        let (bytes, interval) = self.upstream_of(invite, at, m, None);
         let branch = &mut invite.branches[at];
         branch.to_tags.push(m.to_tag().to_vec());
         branch.answered = true;
@@ -121,7 +124,7 @@ impl Proxy {
         } else if !second {
             self.tell_in_dialog(cx.now, invite, at, Some(m));
         }
-        let bytes = upstream(m, None);
+        self.watch_session(cx.now, invite.ways_back(at), m, interval);
         self.respond(cx.now, invite, m.status(), bytes);
         for other in 0..invite.branches.len() {
             if other != at && invite.branches[other].end.is_none() && !invite.branches[other].answered {
@@ -213,11 +216,12 @@ impl Proxy {
             408
         };
         let mut index = self.scratch.take().unwrap_or_default();
-        let stored = chosen.filter(|_| !timer_c).and_then(|at| invite.branches[at].response.clone());
-        let (status, bytes, response) = match stored.as_ref().map(|bytes| index.parse(bytes)) {
-            Some(Ok(m)) => {
+        let stored = chosen.filter(|_| !timer_c).and_then(|at| Some((at, invite.branches[at].response.clone()?)));
+        let (status, bytes, response) = match stored.as_ref().map(|(at, bytes)| (*at, index.parse(bytes))) {
+            Some((at, Ok(m))) => {
                 let status = if m.status() == 503 { 500 } else { m.status() };
-                (status, upstream(&m, (m.status() == 503).then_some((500, reason_phrase(500)))), Some(m))
+                let (bytes, _) = self.upstream_of(invite, at, &m, (m.status() == 503).then_some(500));
+                (status, bytes, Some(m))
             }
             _ => {
                 // A second index: the first one may still hold the response.

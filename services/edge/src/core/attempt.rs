@@ -10,6 +10,7 @@ use sip::edit::{Forward, forward};
 use sip::transaction::InviteClient;
 use sip::{Message, Uri};
 
+use super::answers::STRIP;
 use super::balance::{Tier, View};
 use super::branch::Branch as BranchName;
 use super::control::Wanted;
@@ -38,6 +39,12 @@ impl Proxy {
             let calls = u32::try_from(self.nodes[i].calls_now).unwrap_or(0);
             self.views.push(View { weight, tier, calls });
         }
+    }
+
+    /// Whether a pool has a node for a new call now.
+    pub(super) fn has_node(&mut self, now: Now, pool: &str) -> bool {
+        self.look_at_nodes(now, pool);
+        self.views.iter().any(|v| v.tier != Tier::Out)
     }
 
     /// Whether there is a next hop that was not tried yet.
@@ -220,7 +227,7 @@ impl Proxy {
 
     fn write_forward(
         &self,
-        invite: &Invite,
+        invite: &mut Invite,
         m: &Message<'_>,
         target: Peer,
         hop: Hop,
@@ -253,11 +260,11 @@ impl Proxy {
             pop_routes: invite.pop_routes,
             max_forwards: m.max_forwards().map_or(70, |n| n.saturating_sub(1)),
             source: Some(invite.hop.addr),
-            strip: &[HEADER],
+            strip: STRIP,
             add: if signed.is_some() { &header } else { &[] },
         };
         forward(m, &edit, &mut out);
-        out.into()
+        self.pass_invite(invite, (target, hop), out)
     }
 }
 

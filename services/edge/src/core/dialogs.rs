@@ -56,6 +56,8 @@ pub struct Dialog {
     pub answered: Now,
     pub ack_us: Option<u64>,
     pub reinvites: i32,
+    /// The session's interval (s) and when it will have passed without a refresh (RFC 4028).
+    pub session: Option<(u32, u64)>,
     pub phase: Phase,
     /// The BYE that ends it.
     pub ending: Option<Ending>,
@@ -175,9 +177,9 @@ impl Dialogs {
         }
     }
 
-    /// Looks at a sixteenth of the table: forgets what is long over, and gives the dialogs that are older than `max_age`, or
-    /// whose BYE is older than `max_bye`: its answer went past us.
-    pub fn sweep(&mut self, now: u64, max_age: u64, max_bye: u64, expired: &mut Vec<Slot>) {
+    /// Looks at a sixteenth of the table: forgets what is long over, and gives the dialogs that are older than `max_age`, whose
+    /// session was not refreshed in time, or whose BYE is older than `max_bye` (its answer went past us), each with the reason.
+    pub fn sweep(&mut self, now: u64, max_age: u64, max_bye: u64, expired: &mut Vec<(Slot, &'static str)>) {
         let places = self.slab.places();
         let part = places / 16 + 1;
         for _ in 0..part.min(places) {
@@ -187,8 +189,9 @@ impl Dialogs {
             match dialog.phase {
                 Phase::Over { until } if until <= now => self.forget(slot),
                 Phase::Over { .. } => {}
-                _ if dialog.ending.is_some_and(|e| e.received.mono_us + max_bye <= now) => expired.push(slot),
-                _ if dialog.answered.mono_us + max_age <= now => expired.push(slot),
+                _ if dialog.ending.is_some_and(|e| e.received.mono_us + max_bye <= now) => expired.push((slot, "bye")),
+                _ if dialog.answered.mono_us + max_age <= now => expired.push((slot, "max_call")),
+                _ if dialog.session.is_some_and(|(_, until)| until <= now) => expired.push((slot, "session_expired")),
                 _ => {}
             }
         }

@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 use sip::{Credentials, Message, Name, Params, Rport, Uri, sdp};
 
 use super::FlowIdentity;
-use super::topology::{Listener, Peer, Topology};
+use super::policy::{Direction, origin};
+use super::topology::{Listener, Topology, Trunk};
+use crate::config::policy::Party;
 
 /// Digests of header values that repeat from call to call. Bounded; emptied when full.
 #[derive(Debug, Default)]
@@ -137,25 +139,48 @@ pub fn parties(m: &Message<'_>, topology: &Topology, trunk: Option<usize>) -> Si
 /// Numbers raw and normalised, trunk and account.
 #[must_use]
 pub fn number_parties(caller: &str, callee: &str, topology: &Topology, trunk: Option<usize>) -> SipParties {
-    let trunk = trunk.map(|t| &topology.trunks[t]);
-    SipParties {
-        trunk_id: trunk.map(|t| t.id.clone()),
-        account: trunk.and_then(|t| t.account.clone()),
-        caller_e164: domain::normalize_number(caller),
-        callee_e164: domain::normalize_number(callee),
+    let mut parties = SipParties {
         caller_raw: (!caller.is_empty()).then(|| caller.to_owned()),
         callee_raw: (!callee.is_empty()).then(|| callee.to_owned()),
         ..SipParties::default()
+    };
+    match trunk {
+        Some(trunk) => trunk_parties(&mut parties, &topology.trunks[trunk], Direction::FromTrunk),
+        None => read_numbers(&mut parties, None, Direction::ToTrunk),
     }
+    parties
 }
 
-/// The trunk of a call: the one it came from, else the one it goes to.
-#[must_use]
-pub fn trunk_of(one: Peer, other: Option<Peer>) -> Option<usize> {
-    [Some(one), other].into_iter().flatten().find_map(|peer| match peer {
-        Peer::Trunk(t) => Some(t),
-        Peer::Node(_) => None,
-    })
+/// A trunk's name and account, and the numbers as its rules read them.
+pub fn trunk_parties(parties: &mut SipParties, trunk: &Trunk, direction: Direction) {
+    parties.trunk_id = Some(trunk.id.clone());
+    parties.account.clone_from(&trunk.account);
+    read_numbers(parties, Some(trunk), direction);
+}
+
+fn read_numbers(parties: &mut SipParties, trunk: Option<&Trunk>, direction: Direction) {
+    let read = |raw: &Option<String>, party| {
+        let raw = raw.as_deref()?;
+        match (trunk.and_then(|t| t.policy.numbers.as_ref()), direction) {
+            (None, _) => domain::normalize_number(raw),
+            (Some(numbers), Direction::FromTrunk) => numbers.received(raw, party),
+            (Some(numbers), Direction::ToTrunk) => numbers.dialled(raw),
+        }
+    };
+    let about = |raw: &Option<String>, e164: &Option<String>| -> (Option<String>, Option<String>) {
+        let Some(e164) = e164 else {
+            let raw = raw.as_deref().unwrap_or_default();
+            let is_emergency = trunk.is_some_and(|t| t.emergency.iter().any(|n| n == raw));
+            let is_short = (2..=6).contains(&raw.len()) && raw.bytes().all(|b| b.is_ascii_digit());
+            let kind = if is_emergency { Some("emergency") } else { is_short.then_some("short") };
+            return (None, kind.map(str::to_owned));
+        };
+        (origin::country(e164).map(str::to_owned), Some(origin::kind(e164).to_owned()))
+    };
+    parties.caller_e164 = read(&parties.caller_raw, Party::Caller);
+    parties.callee_e164 = read(&parties.callee_raw, Party::Callee);
+    (parties.caller_country, parties.caller_type) = about(&parties.caller_raw, &parties.caller_e164);
+    (parties.callee_country, parties.callee_type) = about(&parties.callee_raw, &parties.callee_e164);
 }
 
 #[must_use]

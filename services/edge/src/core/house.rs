@@ -36,13 +36,14 @@ impl Proxy {
         // No BYE of ours takes that long: one from before a restart, whose answer never came.
         let max_bye = self.times.sip.give_up() + 8 * SECOND;
         self.dialogs.sweep(now.mono_us, self.times.max_call, max_bye, &mut expired);
-        for slot in expired {
+        for (slot, reason) in expired {
             match self.dialogs.get(slot).and_then(|d| d.ending) {
                 Some(ending) => self.end_dialog(now, slot, &ByeFacts::from(ending)),
-                None => self.lose_dialog(now, slot, "max_call"),
+                None => self.lose_dialog(now, slot, reason),
             }
         }
         self.forget_absorbed(now);
+        self.keep_open(now);
         self.report_rejections(now);
         if now.mono_us >= self.next_summary {
             self.next_summary = now.mono_us + SUMMARY;

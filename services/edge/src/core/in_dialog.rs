@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use sip::edit::{Forward, forward};
 use sip::transaction::{InviteClient, NonInviteClient, NonInviteServer};
-use sip::{Message, Method, Name, NameAddr, Uri, sdp};
+use sip::{Index, Message, Method, Name, NameAddr, Uri, sdp};
 
 use super::answers::STRIP;
 use super::branch::Branch as BranchName;
@@ -15,6 +15,7 @@ use super::cookie::{Cookie, Verified};
 use super::dialogs::{Ending, Phase};
 use super::health::State;
 use super::invite::{Branch, BranchFacts, Cancel, Kind};
+use super::passing::Changes;
 use super::receive::trunk_index;
 use super::relay::{Client, Purpose, Relay, Server};
 use super::slab::Slot;
@@ -34,6 +35,16 @@ pub(super) struct Next {
 
 impl Proxy {
     pub(super) fn in_dialog(&mut self, cx: &Cx, m: &Message<'_>, key: u128) {
+        if let Some(opened) = self.opened(cx, m) {
+            return match Index::new().parse(&opened) {
+                Ok(m) => self.route_in_dialog(cx, &m, key),
+                Err(_) => self.reject(cx, m, 400, "request_uri"),
+            };
+        }
+        self.route_in_dialog(cx, m, key);
+    }
+
+    fn route_in_dialog(&mut self, cx: &Cx, m: &Message<'_>, key: u128) {
         let next = match self.next_in_dialog(cx, m) {
             Ok(next) => next,
             Err((430, _)) if m.method() == Method::Bye => return self.bye_to_nobody(cx, m, key),
@@ -52,6 +63,9 @@ impl Proxy {
         };
         if full {
             return self.reject(cx, m, 503, "overload");
+        }
+        if let Err(denied) = self.policies_admit(cx.peer, next.target, m) {
+            return self.deny_in_dialog(cx, m, key, &next, denied);
         }
         match m.method() {
             Method::Invite => self.reinvite(cx, m, key, &next),
@@ -77,6 +91,10 @@ impl Proxy {
                 return;
             }
         }
+        let opened = self.opened(cx, m);
+        let mut index = Index::new();
+        let opened = opened.as_ref().and_then(|bytes| index.parse(bytes).ok());
+        let m = opened.as_ref().unwrap_or(m);
         let next = match self.next_in_dialog(cx, m) {
             Ok(next) if m.max_forwards() != Some(0) => next,
             Ok(_) => return self.note_rejected(cx, m, "max_forwards", None),
@@ -86,7 +104,7 @@ impl Proxy {
             dialog.ack_us.get_or_insert(cx.now.mono_us.saturating_sub(dialog.received.mono_us));
             self.journal.follow_dialog(&self.topology, dialog);
         }
-        let (_, hop, bytes) = self.write_in_dialog(cx, m, &next);
+        let (_, hop, bytes, _) = self.write_in_dialog(cx, m, &next);
         self.send(hop, bytes);
     }
 
@@ -111,7 +129,8 @@ impl Proxy {
     /// we still remember then stands in for the cookie; the sender is checked as ever (`infra/decisions/0001`).
     fn without_route(&self, m: &Message<'_>) -> Option<Verified> {
         let uri = Uri::parse(m.uri()).ok()?;
-        let to_us = self.topology.is_own(SocketAddr::new(uri.ip()?, uri.port.unwrap_or(5060)));
+        let address = SocketAddr::new(uri.ip()?, uri.port.unwrap_or(5060));
+        let to_us = self.topology.is_own(address);
         if !to_us || m.values(Name::Route).next().is_some() {
             return None;
         }
@@ -182,7 +201,7 @@ impl Proxy {
         }
     }
 
-    fn write_in_dialog(&self, cx: &Cx, m: &Message<'_>, next: &Next) -> (BranchName, Hop, bytes::Bytes) {
+    fn write_in_dialog(&self, cx: &Cx, m: &Message<'_>, next: &Next) -> (BranchName, Hop, bytes::Bytes, Changes) {
         let name = BranchName::derive(&self.keys, m, 1, self.topology.hash_of(next.target));
         let write = |hop: Hop| {
             let via = self.topology.via(hop, &name.text);
@@ -204,7 +223,8 @@ impl Proxy {
         if let Some(wider) = self.wider_way(next.target, hop, out.len()) {
             (hop, out) = (wider, write(wider));
         }
-        (name, hop, out.into())
+        let (bytes, changes) = self.pass_in_dialog(cx, next, hop, out);
+        (name, hop, bytes, changes)
     }
 
     fn reinvite(&mut self, cx: &Cx, m: &Message<'_>, key: u128, next: &Next) {
@@ -223,7 +243,8 @@ impl Proxy {
         self.servers.insert(key, ServerRef::Invite(slot));
         self.setting_up += 1;
         self.trying(cx, m, &mut invite);
-        let (name, hop, bytes) = self.write_in_dialog(cx, m, next);
+        let (name, hop, bytes, changes) = self.write_in_dialog(cx, m, next);
+        invite.changes = changes;
         self.clients.insert(name.key, ClientRef::Invite(slot, 0));
         let leg = domain::LegId::edge(&invite.call, &invite.identity.call_id, &invite.identity.from_tag, m.cseq(), 1);
         invite.branches.push(Branch {
@@ -292,7 +313,8 @@ impl Proxy {
     fn pass_on(&mut self, cx: &Cx, m: &Message<'_>, key: u128, next: &Next, purpose: Purpose) {
         let mut relay = self.new_relay(cx, m, key, purpose);
         relay.call = Some(next.verified.cookie.call);
-        let (name, hop, bytes) = self.write_in_dialog(cx, m, next);
+        let (name, hop, bytes, changes) = self.write_in_dialog(cx, m, next);
+        relay.effects = changes.effects;
         let slot = self.relays.reserve();
         self.servers.insert(key, ServerRef::Relay(slot));
         self.clients.insert(name.key, ClientRef::Relay(slot));
@@ -330,6 +352,7 @@ impl Proxy {
             request: bytes::Bytes::copy_from_slice(m.bytes()),
             finished: None,
             call: None,
+            effects: Vec::new(),
             identity: facts::identity(m),
             parties: if told { facts::parties(m, &self.topology, trunk_index(cx.peer)) } else { Default::default() },
             armed: Armed::default(),

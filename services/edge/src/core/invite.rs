@@ -12,6 +12,7 @@ use sip::transaction::{InviteClient, InviteServer, NonInviteClient};
 use super::Hop;
 use super::branch::BranchKey;
 use super::journal::Place;
+use super::passing::Changes;
 use super::slab::Slot;
 use super::timers::Armed;
 use super::topology::Peer;
@@ -203,6 +204,8 @@ pub struct Invite {
     pub continues: Option<(u32, u16)>,
     pub times: Times,
     pub responses: Vec<(u16, u64)>,
+    /// What policies changed.
+    pub changes: Changes,
     pub retransmits_in: i32,
     pub timer_fired: Option<&'static str>,
 }
@@ -224,6 +227,13 @@ impl Invite {
     #[must_use]
     pub fn since(&self, now: Now) -> u64 {
         now.mono_us.saturating_sub(self.received.mono_us)
+    }
+
+    /// The way that an answer of a branch takes: from its target to whoever sent the INVITE.
+    #[must_use]
+    pub fn ways_back(&self, at: usize) -> [(Peer, Hop); 2] {
+        let branch = &self.branches[at];
+        [(branch.target, branch.hop), (self.peer, self.hop)]
     }
 
     #[must_use]

@@ -27,8 +27,11 @@ mod house;
 mod in_dialog;
 mod invite;
 pub mod journal;
+mod keep_alive;
 mod late;
 mod limits;
+mod passing;
+pub mod policy;
 mod receive;
 mod rejections;
 mod relay;
@@ -71,6 +74,7 @@ use health::Health;
 use invite::Invite;
 use journal::Journal;
 use limits::{Bucket, Budget};
+use policy::KeepAlives;
 use rejections::Rejections;
 use relay::Relay;
 use slab::{Slab, Slot};
@@ -234,6 +238,7 @@ pub struct Proxy {
     journal: Journal,
     /// Copies of INVITEs that were answered before the restart are absorbed until then.
     absorbed: VecDeque<(u64, u128)>,
+    keep_alives: KeepAlives,
     timers: Timers,
     house: Armed,
     next_second: u64,
@@ -292,6 +297,7 @@ impl Proxy {
             challenges: Challenges::default(),
             journal,
             absorbed: VecDeque::new(),
+            keep_alives: keep_alive::fixed(&topology, now),
             timers: Timers::default(),
             house: Armed::default(),
             next_second: now.mono_us + 1_000_000,

@@ -30,6 +30,7 @@ impl Proxy {
             return self.refused_unread(now, hop, bytes.len(), "unknown_source");
         };
         let mut cx = Cx { now, hop, back: hop, peer };
+        self.note_speaker(now, peer, hop);
         let mut index = self.index.take().unwrap_or_default();
         let judged = match broken {
             None => judge(&mut index, bytes),
@@ -46,7 +47,7 @@ impl Proxy {
                 }
                 match message.is_request() {
                     true => {
-                        cx.back = self.way_back(hop, &message);
+                        cx.back = if self.is_behind_nat(cx.peer) { hop } else { self.way_back(hop, &message) };
                         self.request(&cx, &message, verdict);
                     }
                     false => self.response(&cx, &message, verdict),
@@ -208,6 +209,7 @@ impl Proxy {
                 }
                 self.put_relay(slot, relay);
             }
+            None if self.is_pong(m) => self.counters.keep_alives += 1,
             None => self.stateless_response(cx, m),
         }
     }

@@ -7,6 +7,7 @@ use sip::transaction::{NonInviteClient, NonInviteServer};
 
 use super::Hop;
 use super::branch::BranchKey;
+use super::policy::Effect;
 use super::slab::Slot;
 use super::timers::Armed;
 use super::topology::Peer;
@@ -56,6 +57,8 @@ pub struct Relay {
     /// A final response went upstream, or nobody waits for one.
     pub finished: Option<u16>,
     pub call: Option<CallId>,
+    /// What policies did to it.
+    pub effects: Vec<Effect>,
     pub identity: SipIdentity,
     pub parties: SipParties,
     pub armed: Armed,

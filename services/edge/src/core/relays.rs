@@ -1,14 +1,12 @@
 //! Non-INVITE transactions: what passes through and what we answer ourselves.
 
 use bytes::Bytes;
-use domain::Now;
+use domain::{CallId, Now};
 use sip::transaction::{Action, ClientInput, NonInviteClientState, ServerInput};
 use sip::{Index, Message};
 
 use super::admit::REMEMBERED_PER_OPEN;
-use super::answers::upstream;
 use super::dialogs::Phase;
-use super::health::State;
 use super::relay::{Purpose, Relay};
 use super::slab::Slot;
 use super::story::ByeFacts;
@@ -22,10 +20,8 @@ impl Proxy {
             _ if self.draining => false,
             Peer::Node(_) => true,
             Peer::Trunk(t) => {
-                let pool = &self.topology.trunks[t].pool;
-                let up =
-                    |(i, n): (usize, &super::topology::Node)| &n.pool == pool && self.health[i].state() != State::Down;
-                self.topology.nodes.iter().enumerate().any(up)
+                let pool = self.topology.trunks[t].pool.clone();
+                self.has_node(cx.now, &pool)
             }
         };
         let status = match m.max_forwards() {
@@ -33,7 +29,9 @@ impl Proxy {
             _ if able => 200,
             _ => 503,
         };
-        self.answer_locally(cx, m, key, status, &[("Allow", super::receive::ALLOW)]);
+        // RFC 3261 §11.2: what an INVITE would have got, and what it may carry.
+        let add: [(&str, &[u8]); 2] = [("Allow", super::receive::ALLOW), ("Accept", b"application/sdp")];
+        self.answer_locally(cx, m, key, status, &add);
     }
 
     /// As many as INVITEs are remembered: each waits 32 s, however fast its answer came.
@@ -49,6 +47,24 @@ impl Proxy {
         let bye = m.method() == sip::Method::Bye;
         let purpose = if bye { Purpose::Bye { dialog: None, by_caller: false } } else { Purpose::Other };
         let mut relay = self.new_relay(cx, m, key, purpose);
+        let slot = self.relays.reserve();
+        self.servers.insert(key, ServerRef::Relay(slot));
+        self.finish_relay_locally(cx.now, &mut relay, m, status, add);
+        self.put_relay(slot, relay);
+    }
+
+    /// The same inside a call.
+    pub(super) fn answer_in_call(
+        &mut self,
+        cx: &Cx,
+        m: &Message<'_>,
+        key: u128,
+        call: CallId,
+        status: u16,
+        add: &[(&str, &[u8])],
+    ) {
+        let mut relay = self.new_relay(cx, m, key, Purpose::Other);
+        relay.call = Some(call);
         let slot = self.relays.reserve();
         self.servers.insert(key, ServerRef::Relay(slot));
         self.finish_relay_locally(cx.now, &mut relay, m, status, add);
@@ -96,7 +112,11 @@ impl Proxy {
         if status == 100 || relay.finished.is_some() {
             return;
         }
-        let bytes = upstream(m, None);
+        let (Some(client), Some(server)) = (&relay.client, &relay.server) else { return };
+        let ways = [(client.target, client.hop), (server.peer, server.hop)];
+        let (bytes, mut passed) = self.pass_answer(&relay.request, ways, m, None);
+        relay.effects.append(&mut passed.effects);
+        self.watch_session(cx.now, ways, m, passed.interval);
         self.respond_relay(cx.now, relay, status, bytes);
         if status >= 200 {
             self.relay_done(cx.now, relay, status, Some(m));

@@ -113,7 +113,7 @@ impl Proxy {
         let cx = Cx { now: open.received, hop, back, peer: open.peer };
         let mut invite = self.new_invite(&cx, m, key, Kind::Initial);
         // For a failover; whether there is a next hop is asked when one is wanted.
-        let _no_next_hop_now = self.choose_route(&cx, &mut invite, &mut SipDecision::default());
+        let _no_next_hop_now = self.choose_route(&cx, m, &mut invite, &mut SipDecision::default());
         let merged = self.seed.key(&[b"merged", m.call_id(), m.from_tag(), &m.cseq().to_be_bytes()]);
         invite.merged_key = Some(merged);
         invite.call = open.call;

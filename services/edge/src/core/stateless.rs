@@ -21,12 +21,13 @@ impl Proxy {
         if m.status() == 100 || m.method() == Method::Cancel || self.may_have_failed(cx, m) {
             return self.stray(cx, m, "no_transaction");
         }
-        let bytes = upstream(m, None);
+        let bytes = self.pass_lone_in(cx, upstream(m, None));
         let mut index = self.scratch.take().unwrap_or_default();
         let way = index.parse(&bytes).ok().and_then(|below| self.way_past(cx, m.branch(), &below));
         self.scratch = Some(index);
         let Some(hop) = way else { return self.stray(cx, m, "no_transaction") };
         self.counters.stateless_responses += 1;
+        let bytes = self.pass_lone_out(cx, hop, bytes);
         self.send(hop, bytes);
         if m.method() == Method::Bye && m.status() >= 200 && !matches!(m.status(), 401 | 407) {
             self.bye_went_past(cx, m);

@@ -10,6 +10,8 @@ use sip::Message;
 
 use super::dialogs::{Dialog, Ending};
 use super::invite::{Branch, End, Invite};
+use super::policy::{Denied, Direction};
+use super::receive::trunk_index;
 use super::relay::Relay;
 use super::topology::Peer;
 use super::{Action, Cx, Hop, Proxy, facts};
@@ -78,8 +80,7 @@ impl Proxy {
         if parties.trunk_id.is_none()
             && let Some(Peer::Trunk(t)) = invite.branches.last().map(|b| b.target)
         {
-            parties.trunk_id = Some(self.topology.trunks[t].id.clone());
-            parties.account.clone_from(&self.topology.trunks[t].account);
+            facts::trunk_parties(&mut parties, &self.topology.trunks[t], Direction::ToTrunk);
         }
         parties
     }
@@ -267,6 +268,16 @@ impl Proxy {
         self.emit(event);
     }
 
+    /// A re-INVITE that a policy did not let pass.
+    pub(super) fn tell_denied(&mut self, now: Now, invite: &Invite, denied: Denied) {
+        let mut event = self.invite_event(now, invite, "transaction");
+        event.offer.clone_from(&invite.offer);
+        let phrase = sip::edit::reason_phrase(denied.status).to_owned();
+        event.outcome = Some(self.outcome(invite, denied.status, phrase, "edge"));
+        event.decision = Some(SipDecision { reason: Some(denied.reason.to_owned()), ..SipDecision::default() });
+        self.emit(event);
+    }
+
     /// The one event of any other transaction.
     pub(super) fn tell_transaction(&mut self, now: Now, relay: &Relay, status: u16, m: Option<&Message<'_>>) {
         let Some(server) = &relay.server else { return };
@@ -337,7 +348,11 @@ impl Proxy {
 
     /// `ended` by a BYE, or `lost` for a reason.
     pub(super) fn end_event(&self, now: Now, d: &Dialog, how: Result<&ByeFacts, &'static str>) -> SipTransaction {
-        let trunk = facts::trunk_of(d.caller, Some(d.callee));
+        let from = trunk_index(d.caller);
+        let mut parties = facts::number_parties(&d.caller_number, &d.callee_number, &self.topology, from);
+        if let (None, Peer::Trunk(t)) = (from, d.callee) {
+            facts::trunk_parties(&mut parties, &self.topology.trunks[t], Direction::ToTrunk);
+        }
         let ended = how.map_or(now, |bye| bye.received);
         let (event_type, end) = match how {
             Ok(bye) => {
@@ -383,7 +398,7 @@ impl Proxy {
                 to_uri: Some(d.to_uri.to_string()),
                 ..SipIdentity::default()
             },
-            parties: Some(facts::number_parties(&d.caller_number, &d.callee_number, &self.topology, trunk)),
+            parties: Some(parties),
             timing: Some(SipTiming {
                 received_us: Some(d.received.wall_us),
                 received_mono_us: Some(us(d.received.mono_us)),

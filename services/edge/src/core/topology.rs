@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use sha2::{Digest, Sha256};
 
 use super::Hop;
+use super::policy::TrunkPolicy;
 use crate::config::{Config, Side, Source, Transport};
 
 /// A trunk or a node, by its place in the settings.
@@ -48,6 +49,7 @@ pub struct Trunk {
     pub cps: f64,
     pub account: Option<String>,
     pub emergency: Vec<String>,
+    pub policy: TrunkPolicy,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +97,8 @@ impl Topology {
             Listener { id: l.id.clone(), side: l.side, transport: l.transport, address, host: address.to_string() }
         };
         let listener_place = |id: &String| config.listeners.iter().position(|l| &l.id == id);
+        let emergency =
+            |t: &crate::config::TrunkConfig| t.emergency.clone().unwrap_or_else(|| config.emergency.clone());
         let trunk = |t: &crate::config::TrunkConfig| Trunk {
             id: t.id.clone(),
             hash: domain::hash32(&t.id),
@@ -104,7 +108,8 @@ impl Topology {
             pool: t.pool.clone(),
             cps: t.cps,
             account: t.account.clone(),
-            emergency: t.emergency.clone().unwrap_or_else(|| config.emergency.clone()),
+            emergency: emergency(t),
+            policy: TrunkPolicy::new(&t.policy, &emergency(t)),
         };
         let node = |n: &crate::config::NodeConfig| Node {
             id: n.id.clone(),
@@ -251,6 +256,18 @@ impl Topology {
     pub fn via(&self, hop: Hop, branch: &str) -> String {
         let listener = self.listener(hop);
         format!("SIP/2.0/{} {};branch={branch}", listener.transport.as_via(), listener.host)
+    }
+
+    /// Whether an address is of the node side: a node's, or one of ours that trunks have no business with.
+    #[must_use]
+    pub fn is_inner(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        let own = |side| self.listeners.iter().filter(move |l: &&Listener| l.side == side);
+        let is_nodes = || {
+            self.nodes.iter().any(|n| n.address.ip().to_canonical() == ip)
+                || own(Side::Node).any(|l| l.address.ip().to_canonical() == ip)
+        };
+        !own(Side::Trunk).any(|l| l.address == address) && is_nodes()
     }
 
     /// Whether a host and port in a Route are one of our own.

@@ -11,6 +11,7 @@ mod dialogs;
 mod failover;
 mod feedback;
 mod memory;
+mod policies;
 mod restart;
 mod secure;
 mod service;

@@ -85,6 +85,8 @@ pub struct World {
     /// What left the edge and was not looked at yet.
     pub wire: VecDeque<(Hop, Msg)>,
     pub sent: usize,
+    /// The first packets that left, byte for byte.
+    pub raw: Vec<(SocketAddr, Vec<u8>)>,
     /// Connections that the edge let go.
     pub closed: Vec<Flow>,
     memory: Option<Arc<[AtomicU64]>>,
@@ -147,6 +149,7 @@ impl World {
             rejections: Vec::new(),
             wire: VecDeque::new(),
             sent: 0,
+            raw: Vec::new(),
             closed: Vec::new(),
         };
         world.collect();
@@ -180,7 +183,12 @@ impl World {
             match action {
                 Action::Send { hop, bytes } => {
                     self.sent += 1;
-                    self.wire.push_back((hop, Msg::parse(&bytes)));
+                    if self.raw.len() < 1_024 {
+                        self.raw.push((hop.addr, bytes.to_vec()));
+                    }
+                    if bytes.as_ref() != b"\r\n\r\n" {
+                        self.wire.push_back((hop, Msg::parse(&bytes)));
+                    }
                 }
                 Action::CloseFlow { flow } => self.closed.push(flow),
                 Action::Transaction(event) => {

@@ -145,6 +145,12 @@ impl Keyring {
         (&key.kid, key.mac8(parts))
     }
 
+    /// All 32 bytes of HMAC over the key id and the parts, with the key `kid`: a block of a key stream.
+    #[must_use]
+    pub fn mac32(&self, kid: &str, parts: &[&[u8]]) -> Option<[u8; 32]> {
+        self.find(kid).map(|key| key.mac32(parts))
+    }
+
     /// Whether `mac` is what the key `kid` gives; compared in constant time.
     #[must_use]
     pub fn verify_mac8(&self, kid: &str, parts: &[&[u8]], mac: &[u8]) -> bool {
@@ -156,15 +162,18 @@ impl Keyring {
 
 impl Key {
     fn mac8(&self, parts: &[&[u8]]) -> [u8; 8] {
+        let mut short = [0; 8];
+        short.copy_from_slice(&self.mac32(parts)[..8]);
+        short
+    }
+
+    fn mac32(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.keyed.clone();
         update_with_length(&mut mac, self.kid.as_bytes());
         for part in parts {
             update_with_length(&mut mac, part);
         }
-        let full = mac.finalize().into_bytes();
-        let mut short = [0; 8];
-        short.copy_from_slice(&full[..8]);
-        short
+        mac.finalize().into_bytes().into()
     }
 }
 

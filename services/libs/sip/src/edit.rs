@@ -31,7 +31,7 @@ pub struct Forward<'a> {
     pub max_forwards: u32,
     /// Where the request came from, for `received` and `rport` of the Via below ours.
     pub source: Option<SocketAddr>,
-    /// Headers to leave out, in any case, all of them.
+    /// Headers to leave out, in any case, all of them; `X-Name-*` stands for every name that begins so.
     pub strip: &'a [&'a str],
     pub add: &'a [(&'a str, &'a [u8])],
 }
@@ -251,6 +251,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
+        422 => "Session Interval Too Small",
         429 => "Too Many Requests",
         430 => "Flow Failed",
         480 => "Temporarily Unavailable",
@@ -258,6 +259,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         482 => "Loop Detected",
         483 => "Too Many Hops",
         487 => "Request Terminated",
+        488 => "Not Acceptable Here",
         500 => "Server Internal Error",
         501 => "Not Implemented",
         503 => "Service Unavailable",
@@ -382,7 +384,10 @@ fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 fn is_stripped(message: &Message<'_>, header: &Header, strip: &[&str]) -> bool {
     !strip.is_empty() && {
         let label = header.label.of(message.bytes);
-        strip.iter().any(|name| label.eq_ignore_ascii_case(name.as_bytes()))
+        strip.iter().any(|name| match name.strip_suffix('*') {
+            Some(start) => label.get(..start.len()).is_some_and(|l| l.eq_ignore_ascii_case(start.as_bytes())),
+            None => label.eq_ignore_ascii_case(name.as_bytes()),
+        })
     }
 }
 

@@ -444,6 +444,8 @@ impl Reading<'_> {
             answered: self.r.now()?,
             ack_us: found.marks[ACK].checked_sub(1),
             reinvites: i32::try_from(found.marks[REINVITES]).unwrap_or(i32::MAX),
+            // The next refresh says it again; until then only the longest call counts.
+            session: None,
             phase: if ending.is_some() { Phase::Ending } else { Phase::Open },
             ending,
             moved_to: moved.and_then(|hash| self.topology.node_by_hash(hash)),
