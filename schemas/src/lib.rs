@@ -63,7 +63,7 @@ pub use node_health::{NodeEpoch, NodeHealth, NodeHeartbeat, NodeLink, NodePassiv
 pub use sip_rejections::{RejectionCount, RejectionSample, SipRejections};
 pub use sip_transaction::{
     SdpSummary, SipAuth, SipBranch, SipCandidate, SipCorrelation, SipDecision, SipDialogEnd, SipHeaders, SipIdentity,
-    SipOutcome, SipParties, SipResponse, SipTiming, SipTransaction, SipTransport,
+    SipOutcome, SipParties, SipPolicy, SipResponse, SipSent, SipTiming, SipTransaction, SipTransport,
 };
 pub use stream_manifest::{ManifestLine, ManifestLoss, StreamManifest};
 pub use stream_schema::StreamSchema;

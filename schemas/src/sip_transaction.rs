@@ -23,9 +23,9 @@ pub static TOPIC: TopicSpec = TopicSpec {
     retention: Retention::Days(30),
     compacted: false,
     version: 1,
-    schema_id: 0x5452_0001,
+    schema_id: 0x5452_0011,
     schema: include_str!("../sip.transactions/v1.avsc"),
-    retired: &[],
+    retired: &[(0x5452_0001, include_str!("../sip.transactions/retired/0x54520001.avsc"))],
     class: Class::Life,
 };
 
@@ -54,15 +54,20 @@ impl Event for SipTransaction {
         &self.event_type
     }
 
+    /// What the design names, and what tells two of them apart where one transaction can have several: further 2xx and the
+    /// ends of their dialogs by the To tag, requests of one number in two dialogs or by two ways by To tag and branch.
     fn logical_id(&self) -> [u8; 16] {
         let i = &self.identity;
-        logical::of(&[
-            i.call_id.as_bytes(),
-            i.from_tag.as_bytes(),
-            &i.cseq.to_be_bytes(),
-            &self.attempt.to_be_bytes(),
-            self.event_type.as_bytes(),
-        ])
+        let (cseq, attempt) = (i.cseq.to_be_bytes(), self.attempt.to_be_bytes());
+        let text = |t: &'_ Option<String>| t.as_deref().unwrap_or_default().as_bytes().to_vec();
+        let named: [&[u8]; 5] =
+            [i.call_id.as_bytes(), i.from_tag.as_bytes(), &cseq, &attempt, self.event_type.as_bytes()];
+        let is_late = self.event_type == "late_answer" || self.dialog.as_ref().is_some_and(|d| d.late);
+        match self.event_type.as_str() {
+            "transaction" => logical::of(&[&named[..], &[&text(&i.to_tag), &text(&i.branch)]].concat()),
+            _ if is_late => logical::of(&[&named[..], &[&text(&i.to_tag)]].concat()),
+            _ => logical::of(&named),
+        }
     }
 
     /// Only the events that open, answer and close a call are its life; other transactions go first when room is short.
@@ -143,6 +148,8 @@ pub struct SipTransaction {
     pub outcome: Option<SipOutcome>,
     /// What was decided, by which rule, from which inputs.
     pub decision: Option<SipDecision>,
+    /// What was changed on the way through, and how it left.
+    pub sent: Option<SipSent>,
     /// Links to the other witness and to other calls.
     pub correlation: Option<SipCorrelation>,
     /// Every client branch of the server transaction, in order of forwarding.
@@ -243,7 +250,7 @@ pub struct SipParties {
     pub caller_e164: Option<String>,
     /// Country of the caller (ISO 3166 alpha-2).
     pub caller_country: Option<String>,
-    /// Kind of the caller's number: fixed, mobile, premium, short … (name).
+    /// Kind of the caller's number: fixed, mobile, toll_free, premium, shared_cost, short, emergency or unknown (name).
     pub caller_type: Option<String>,
     /// Callee as on the wire (user part).
     pub callee_raw: Option<String>,
@@ -393,7 +400,7 @@ pub struct SipOutcome {
     pub challenge: bool,
     /// Authentication.
     pub auth: Option<SipAuth>,
-    /// What was done about a 2xx that came too late: forwarded, acked_and_released or repeated (name).
+    /// What was done about a 2xx that came after the first final response: forwarded or acked_and_released (name).
     pub late_action: Option<String>,
 }
 
@@ -427,7 +434,7 @@ pub struct SipAuth {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SipDecision {
-    /// Why, in one word for machines: routed, block, limit, no_route, no_node, loop, max_forwards, unsupported … (name).
+    /// Why, in one word for machines: routed, block, limit, no_route, no_node, loop, max_forwards, unsupported, media_policy, session_interval … (name).
     pub reason: Option<String>,
     /// Access rule that matched (id).
     pub acl_rule: Option<String>,
@@ -467,6 +474,36 @@ pub struct SipDecision {
     pub block_version: Option<String>,
     /// Digest of the settings in force (8 hex digits of SHA-256).
     pub config_digest: Option<String>,
+}
+
+/// What was changed on the way through, by which policies, and how it left.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SipSent {
+    /// How the last branch left, unless by udp: the transport and whose connection it was, as tcp/made (one that stood or was made for the address) or wss/bound (the client's own) (name).
+    pub path: Option<String>,
+    /// Caller as forwarded (user part).
+    pub caller_sent: Option<String>,
+    /// Callee as forwarded (user part).
+    pub callee_sent: Option<String>,
+    /// Session description as it was forwarded, when the offer was changed.
+    pub offer_sent: Option<SdpSummary>,
+    /// Session description as it was forwarded, when the answer was changed.
+    pub answer_sent: Option<SdpSummary>,
+    /// Policies that were applied up to now, in their order.
+    pub policies: Vec<SipPolicy>,
+}
+
+/// A policy that changed a message or had a say in what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SipPolicy {
+    /// Which one: numbers, headers, hiding, nat, session_timer, codecs, srtp, late_2xx … (name).
+    pub policy: String,
+    /// Setting that asked for it (id).
+    pub rule: String,
+    /// What it did (text).
+    pub effect: String,
 }
 
 /// A next hop that was considered.
@@ -539,6 +576,8 @@ pub struct SipBranch {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SipDialogEnd {
+    /// Whether a late_answer made this dialog: a 2xx that went upstream after the transaction's first one.
+    pub late: bool,
     /// Who released: caller, callee, edge, node or timeout (name).
     pub released_by: Option<String>,
     /// Final status of the BYE (SIP status code).
@@ -559,6 +598,12 @@ pub struct SipDialogEnd {
     pub reason_cause: Option<i32>,
     /// Text of the Reason header of the BYE (text as on the wire).
     pub reason_text: Option<String>,
-    /// Why the dialog was given up (event lost): node_lost, session_timeout, table_full … (name).
+    /// Why the dialog was given up (event lost): node_lost, node_restarted, session_expired, max_call, replaced, table_full … (name).
     pub lost_reason: Option<String>,
+    /// What a lost dialog's end rests on (text).
+    pub lost_evidence: Option<String>,
+    /// Whether the edge sent a BYE to the side that was left.
+    pub bye_sent: bool,
+    /// Session interval in force at the end (s).
+    pub session_expires_s: Option<i32>,
 }

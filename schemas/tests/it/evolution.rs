@@ -69,7 +69,7 @@ impl serde::Serialize for Older<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
         let e = self.0;
-        let mut s = serializer.serialize_struct("SipTransaction", 21)?;
+        let mut s = serializer.serialize_struct("SipTransaction", 22)?;
         s.serialize_field("envelope", &e.envelope)?;
         s.serialize_field("event_type", &e.event_type)?;
         s.serialize_field("call_root_id", &e.call_root_id)?;
@@ -89,6 +89,7 @@ impl serde::Serialize for Older<'_> {
         s.serialize_field("answer", &e.answer)?;
         s.serialize_field("outcome", &e.outcome)?;
         s.serialize_field("decision", &e.decision)?;
+        s.serialize_field("sent", &e.sent)?;
         s.serialize_field("correlation", &e.correlation)?;
         s.serialize_field("branches", &e.branches)?;
         s.serialize_field("dialog", &e.dialog)?;

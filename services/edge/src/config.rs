@@ -165,6 +165,20 @@ pub struct TrunkConfig {
     /// What is changed in its messages, and refused.
     #[serde(default)]
     pub policy: policy::PolicyConfig,
+    /// What becomes of a further 2xx when one went upstream already.
+    #[serde(default)]
+    pub late_2xx: Late2xx,
+}
+
+/// A caller may be answered by two phones at once (RFC 3261 §16.7 step 4). Not every caller copes with that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Late2xx {
+    /// Each goes upstream; the caller ends what it does not want.
+    #[default]
+    Relay,
+    /// Only the first does; the edge acknowledges and ends the others.
+    EdgeBye,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -341,6 +355,7 @@ impl Default for TrunkConfig {
             account: None,
             emergency: None,
             policy: policy::PolicyConfig::default(),
+            late_2xx: Late2xx::Relay,
         }
     }
 }

@@ -168,7 +168,9 @@ pub fn piece(event: &SipTransaction) -> Option<((u32, i32, Step), Piece)> {
     let step = Step::parse(&event.event_type)?;
     let counted = event.source_side == "trunk"
         && event.parent_leg_id.as_deref().is_none_or(str::is_empty)
-        && !event.call_root_id.is_empty();
+        && !event.call_root_id.is_empty()
+        // A second 2xx of one INVITE is no second call; the talk is that of the first.
+        && event.dialog.as_ref().is_none_or(|d| !d.late);
     if !counted {
         return None;
     }

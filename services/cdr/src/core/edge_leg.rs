@@ -1,7 +1,9 @@
 //! What the edge saw of one attempt: an INVITE that it sent to one next hop, or refused itself.
 //!
 //! One server transaction (Call-ID, From-tag, CSeq) gives `attempt` per next hop, then one `answered` or `final` that lists all
-//! branches, then `ended` or `lost`. Any of these may be missing: each alone still makes the legs that it names.
+//! branches, then `ended` or `lost`. Any of these may be missing: each alone still makes the legs that it names. A second 2xx
+//! that went upstream (`late_answer`, `forwarded`) makes another attempt's leg an answered one with an end of its own; of two
+//! dialogs of one attempt the leg is the first.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +32,8 @@ pub struct EdgeLeg<'a> {
     branch: Option<&'a Branch>,
     pub refused: bool,
     pub answered: bool,
+    /// Answered, but by a 2xx after the one that the call is about.
+    pub late: bool,
     pub challenge: bool,
     pub cancelled: bool,
     /// Given up for another attempt of the same transaction; the text says why.
@@ -154,12 +158,22 @@ pub fn edge_legs(facts: &[Fact]) -> Vec<EdgeLeg<'_>> {
     for (fact, e) in of(&["final"]).chain(of(&["answered"])) {
         result(&mut legs, fact, e);
     }
-    for (fact, e) in of(&["ended", "lost"]) {
+    for (fact, e) in of(&["late_answer"]) {
+        late_answer(&mut legs, fact, e);
+    }
+    // The end of the first dialog before that of a late one: a leg with both is as long as the first.
+    let ends = || of(&["ended", "lost"]);
+    for (fact, e) in ends().filter(|(_, e)| !e.late).chain(ends().filter(|(_, e)| e.late)) {
+        let first = legs.get(e.leg.as_deref().unwrap_or_default());
+        if e.late && first.is_some_and(|leg| leg.answered && !leg.late) {
+            continue;
+        }
         let leg = entry(&mut legs, e.leg.as_deref().unwrap_or_default(), transaction(e), e.attempt);
         leg.facts.push(e);
         leg.saw(fact);
         leg.answered = true;
-        leg.status = leg.status.or(Some(200));
+        leg.late = e.late;
+        leg.status = leg.status.filter(|s| (200..300).contains(s)).or(Some(200));
         let at = e.ended.unwrap_or(fact.at);
         let lost = &*fact.what == "lost";
         let how = if lost { Ending::Lost(e.lost.as_deref().unwrap_or("lost").to_owned()) } else { Ending::Dialog };
@@ -168,7 +182,7 @@ pub fn edge_legs(facts: &[Fact]) -> Vec<EdgeLeg<'_>> {
             leg.end = Some((how, at));
         }
     }
-    for (_, e) in of(&["late_answer", "transaction"]) {
+    for (_, e) in of(&["transaction"]) {
         if let Some(leg) = e.leg.as_deref().and_then(|id| legs.get_mut(id)) {
             leg.facts.push(e);
         }
@@ -231,6 +245,25 @@ fn result<'a>(legs: &mut BTreeMap<String, EdgeLeg<'a>>, fact: &'a Fact, e: &'a E
     } else {
         let at = leg.after(e.t_final).unwrap_or(fact.at);
         leg.end = Some((Ending::Status(e.status.unwrap_or(0)), at));
+    }
+}
+
+/// A 2xx after the first final response. One that went upstream too makes its attempt an answered leg that waits for its end.
+fn late_answer<'a>(legs: &mut BTreeMap<String, EdgeLeg<'a>>, fact: &'a Fact, e: &'a EdgeFact) {
+    let Some(id) = e.leg.as_deref() else { return };
+    let relayed = e.late_action.as_deref() == Some(schemas::grammar::FORWARDED);
+    if !relayed && !legs.contains_key(id) {
+        return;
+    }
+    let leg = entry(legs, id, transaction(e), e.attempt);
+    leg.facts.push(e);
+    leg.saw(fact);
+    if relayed && !leg.answered {
+        leg.branch = e.branches.iter().find(|b| b.leg == e.leg).or(leg.branch);
+        leg.answered = true;
+        leg.late = true;
+        leg.status = e.status;
+        leg.end = None;
     }
 }
 

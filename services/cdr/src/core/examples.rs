@@ -428,6 +428,72 @@ fn a_challenge_that_nobody_takes_up_ends_rejected_by_the_reconciler() {
     );
 }
 
+/// The node that was given up answers after the other one did; its answer went upstream too, and the caller hung up there.
+pub fn answered_twice() -> Vec<Fact> {
+    let mut tx = Tx::from_trunk("cid-a", 1, 0);
+    let mut facts = vec![tx.attempt(1, ("node", "fs2"), 1), tx.attempt(2, ("node", "fs1"), 1500)];
+    facts.push(tx.result(200, Some(1600), 2000));
+    let mut late = tx.event("late_answer", 1, 2100);
+    late.identity.to_tag = Some("second".into());
+    late.branches.clone_from(&tx.branches);
+    (late.branches[0].status, late.branches[0].t_final_us) = (Some(200), Some(2100 * MS));
+    late.outcome = Some(SipOutcome {
+        status: Some(200),
+        late_action: Some(schemas::grammar::FORWARDED.into()),
+        ..SipOutcome::default()
+    });
+    let mut end = tx.event("ended", 1, 2300);
+    end.identity.to_tag = Some("second".into());
+    end.dialog = Some(SipDialogEnd {
+        late: true,
+        released_by: Some("caller".into()),
+        bye_status: Some(200),
+        ended_us: Some(T0 + 2300 * MS),
+        talk_us: Some(200 * MS),
+        ..SipDialogEnd::default()
+    });
+    facts.extend([edge(late), edge(end), tx.ended("callee", 2000, 9000)]);
+    facts
+}
+
+#[test]
+fn a_second_answer_is_a_leg_of_its_own_and_changes_nothing_in_the_call() {
+    let d = record(&answered_twice());
+    let c = &d.call;
+    assert_eq!(
+        (c.finality.as_str(), c.disposition.as_deref(), c.node.as_deref()),
+        ("final", Some("answered"), Some("fs1"))
+    );
+    assert_eq!((c.answer_us, c.talk_ms, c.released_by.as_deref()), (Some(T0 + 2000 * MS), Some(7000), Some("callee")));
+    assert_eq!(
+        (d.legs[0].final_code, d.legs[0].answer_us, d.legs[0].talk_ms),
+        (Some(200), Some(T0 + 2100 * MS), Some(200))
+    );
+    let open = record(&answered_twice()[..4]);
+    assert_eq!(
+        (open.call.finality.as_str(), open.open.map(|o| o.legs.len())),
+        ("open", Some(2)),
+        "two dialogs are open"
+    );
+    let rest = [&answered_twice()[..4], &answered_twice()[5..]].concat();
+    assert_eq!(record(&rest).call.finality, "open", "the second dialog has no end yet");
+}
+
+#[test]
+fn two_dialogs_of_one_attempt_are_one_leg_as_long_as_the_first() {
+    let mut tx = Tx::from_trunk("cid-a", 1, 0);
+    let mut facts = vec![tx.attempt(1, ("trunk", "carrier-b"), 1)];
+    facts.push(tx.result(200, Some(1600), 2000));
+    for fact in &answered_twice()[3..5] {
+        let mut fact = fact.clone();
+        fact.edge.as_mut().unwrap().branches.truncate(1);
+        facts.push(fact);
+    }
+    facts.push(tx.ended("callee", 2000, 9000));
+    let d = record(&facts);
+    assert_eq!((d.legs.len(), d.legs[0].talk_ms, d.call.talk_ms), (1, Some(7000), Some(7000)));
+}
+
 #[test]
 fn a_failover_is_two_legs_of_one_answered_call() {
     let d = record(&failover_call());

@@ -167,7 +167,8 @@ fact! {
         failover: Text,
         continues: Option<i64>,
         branches: Vec<Branch>,
-        // The end of the dialog.
+        // The end of the dialog, and whether a late answer made it.
+        late: bool,
         released_by: Text,
         bye_status: Option<i64>,
         ended: Option<i64>,

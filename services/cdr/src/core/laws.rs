@@ -12,6 +12,7 @@ fn story() -> impl Strategy<Value = Vec<Fact>> {
         examples::bridged_call(),
         examples::authenticated_call(),
         examples::failover_call(),
+        examples::answered_twice(),
         examples::unanswered(486),
         // Contradictions too: a restarted edge, a verdict that was wrong.
         [examples::menu_call(), examples::unanswered(487), vec![examples::node_lost(None, 4000, 7000)]].concat(),

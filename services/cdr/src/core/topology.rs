@@ -37,7 +37,9 @@ pub fn root_group(legs: &[Leg<'_>]) -> Vec<usize> {
 /// an earlier attempt's answer when it was the better one; the later attempts are then the ones that were given up.
 pub fn deciding(legs: &[Leg<'_>], group: &[usize]) -> Option<usize> {
     let given_up = |i: &usize| legs[*i].joined.edge.as_ref().is_some_and(|e| e.moved_on.is_some());
-    let answered = group.iter().copied().find(|i| legs[*i].answered());
+    // Of two answers the one that the edge told as the answer, not the one that came late.
+    let late = |i: &usize| legs[*i].joined.edge.as_ref().is_some_and(|e| e.late);
+    let answered = group.iter().copied().filter(|i| legs[*i].answered()).min_by_key(late);
     answered.or_else(|| group.iter().copied().rfind(|i| !given_up(i))).or_else(|| group.last().copied())
 }
 

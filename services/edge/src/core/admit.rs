@@ -321,6 +321,9 @@ impl Proxy {
         invite.times.finished = Some(invite.since(cx.now));
         self.setting_up -= 1;
         invite.server.handle(cx.now.mono_us, ServerInput::Respond(refusal.status));
+        if schemas::grammar::is_challenge(refusal.status) {
+            self.remember_challenge(cx.now, invite, refusal.status, None);
+        }
         let told = match cx.peer {
             Peer::Trunk(t) => self.trunks[t].refused.take(cx.now.mono_us, self.config.limits.refused_events),
             Peer::Node(_) => true,

@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use domain::Now;
 use sip::edit::{ack_non_2xx, forward_response};
-use sip::transaction::{Action, ClientInput, ServerInput};
-use sip::{Index, Message};
+use sip::transaction::{Action, ClientInput, InviteClientState, InviteServerState, ServerInput};
+use sip::{Index, Message, Name};
 
 use super::cancel::Why;
 use super::challenge::{Challenges, Continuation};
-use super::invite::{Branch, Cancel, End, Invite, Kind};
+use super::choice::{Choice, Circumstances, choose};
+use super::invite::{Branch, Cancel, End, Invite, Kind, Success};
 use super::slab::Slot;
 use super::topology::Peer;
 use super::{Cx, Proxy, facts};
+use crate::config::Late2xx;
 
 /// Every header of the platform's own: between us and the nodes, and nobody else's to write.
 pub(super) const INTERNAL: &str = "X-Trunkline-*";
@@ -19,6 +21,9 @@ pub(super) const INTERNAL: &str = "X-Trunkline-*";
 pub(super) const STRIP: &[&str] = &[INTERNAL];
 /// When a 503 becomes a 500 its advice to stay away goes too: it was about one next hop, not about us.
 const STRIP_503: &[&str] = &[INTERNAL, "Retry-After"];
+
+/// Different 2xx to one INVITE. A callee that forks reaches a few phones; who sends more than this wants to fill memory.
+const MOST_SUCCESSES: usize = 16;
 
 impl Proxy {
     pub(super) fn invite_response(&mut self, cx: &Cx, slot: Slot, invite: &mut Invite, at: usize, m: &Message<'_>) {
@@ -33,6 +38,8 @@ impl Proxy {
         while let Some(action) = branch.client.poll() {
             wants_ack |= action == Action::Ack;
         }
+        // A transaction that timer B ended knows no ACK any more, but its CANCEL may have brought this failure about.
+        wants_ack |= status >= 300 && branch.client.state() == InviteClientState::Ended;
         if wants_ack {
             self.acknowledge(&invite.branches[at], m);
         }
@@ -47,14 +54,15 @@ impl Proxy {
         let status = m.status();
         let since = invite.since(cx.now);
         let branch = &mut invite.branches[at];
-        if branch.end.is_some() && !branch.abandoned || branch.answered {
+        // One that overtook or outlived the final response says nothing new.
+        if branch.answered || branch.response.is_some() {
             return;
         }
         if status > 100 {
             branch.ring_by = cx.now.mono_us + self.times.timer_c;
             branch.facts.ringing.get_or_insert(since);
         }
-        let given_up = branch.abandoned || invite.finished.is_some();
+        let given_up = branch.abandoned || branch.end.is_some() || invite.finished.is_some();
         if given_up || matches!(branch.cancel, Cancel::Wanted) {
             self.cancel_branch(cx.now, invite, at);
         }
@@ -73,22 +81,59 @@ impl Proxy {
         self.respond(cx.now, invite, status, bytes);
     }
 
+    /// A 2xx goes upstream at once, also a further one (RFC 3261 §16.7), until a final failure went.
     fn success(&mut self, cx: &Cx, invite: &mut Invite, at: usize, m: &Message<'_>) {
-        let since = invite.since(cx.now);
-        let known = invite.branches[at].to_tags.iter().any(|tag| tag == m.to_tag());
-        match invite.finished {
-            Some(status) if status >= 300 => return self.late_answer(cx, invite, at, m),
-            Some(_) if known => {
-                // The callee repeats its 2xx until the ACK arrives: end to end, so it goes through.
-                let (bytes, _) = self.upstream_of(invite, at, m, None);
-                return self.respond(cx.now, invite, m.status(), bytes);
-            }
-            _ => {}
+        if let Some(known) = invite.branches[at].successes.iter().find(|s| s.to_tag == m.to_tag()) {
+            // The callee repeats its 2xx until the ACK arrives: end to end, unless we are the one who acknowledges it.
+            return match known.ack.clone() {
+                Some((hop, ack)) => self.send(hop, ack),
+                None => self.pass_upstream(cx, invite, at, m),
+            };
         }
-        let second = invite.finished.is_some();
+        if invite.finished.is_some_and(|status| status < 300) && self.is_resumed(invite, at, m) {
+            let known = Success { to_tag: m.to_tag().to_vec(), ack: None };
+            invite.branches[at].successes.push(known);
+            return self.pass_upstream(cx, invite, at, m);
+        }
+        if invite.branches.iter().map(|b| b.successes.len()).sum::<usize>() >= MOST_SUCCESSES {
+            return self.note_rejected(cx, m, "too_many_answers", None);
+        }
+        match (invite.finished, self.answers_once(invite, at)) {
+            (None, _) => self.relay_answer(cx, invite, at, m, false),
+            (Some(300..), _) => self.release_answer(cx, invite, at, m, None),
+            (Some(_), rule @ Some(_)) => self.release_answer(cx, invite, at, m, rule),
+            // 64 × T1 after the first one the caller's transaction is over, and so is ours.
+            (Some(_), _) if invite.server.state() == InviteServerState::Ended => {
+                self.release_answer(cx, invite, at, m, None);
+            }
+            (Some(_), None) => self.relay_answer(cx, invite, at, m, true),
+        }
+    }
+
+    /// A 2xx that went upstream before goes again.
+    fn pass_upstream(&mut self, cx: &Cx, invite: &mut Invite, at: usize, m: &Message<'_>) {
+        let (bytes, _) = self.upstream_of(invite, at, m, None);
+        self.respond(cx.now, invite, m.status(), bytes);
+    }
+
+    /// A further answer that went upstream before a restart: its dialog is known, the INVITE is not told of it.
+    fn is_resumed(&self, invite: &Invite, at: usize, m: &Message<'_>) -> bool {
+        let dialog = self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag()).and_then(|slot| self.dialogs.get(slot));
+        dialog.is_some_and(|d| d.late && d.attempt == invite.branches[at].attempt)
+    }
+
+    /// The setting by which a trunk wants no second answer.
+    fn answers_once(&self, invite: &Invite, at: usize) -> Option<String> {
+        let trunk = [invite.peer, invite.branches[at].target].into_iter().find_map(super::receive::trunk_index)?;
+        let trunk = &self.topology.trunks[trunk];
+        (trunk.late_2xx == Late2xx::EdgeBye).then(|| format!("trunk/{}/late_2xx", trunk.id))
+    }
+
+    fn relay_answer(&mut self, cx: &Cx, invite: &mut Invite, at: usize, m: &Message<'_>, late: bool) {
+        let since = invite.since(cx.now);
         let (bytes, interval) = self.upstream_of(invite, at, m, None);
         let branch = &mut invite.branches[at];
-        branch.to_tags.push(m.to_tag().to_vec());
+        branch.successes.push(Success { to_tag: m.to_tag().to_vec(), ack: None });
         branch.answered = true;
         branch.end = None;
         branch.facts.finished = Some(since);
@@ -97,7 +142,7 @@ impl Proxy {
         let target = branch.target;
         // The branch's call goes over to the dialog, which gives it back at its end.
         let counted = std::mem::take(&mut branch.counted);
-        if !second {
+        if !late {
             invite.finished = Some(m.status());
             invite.times.finished = Some(since);
             self.setting_up -= 1;
@@ -105,30 +150,33 @@ impl Proxy {
         if invite.kind == Kind::Initial {
             if let Peer::Node(n) = target {
                 self.nodes[n].answered += 1;
-            }
-            if second {
-                self.uncount(target, counted);
-                self.open_dialog(cx.now, invite, at, m, false);
-                self.counters.late_answers += 1;
-                self.tell_late(cx.now, invite, at, m, "forwarded");
-            } else {
-                if let (Peer::Node(n), false) = (target, counted) {
-                    // It had been given up for another one and answers all the same: its call counts again.
+                if !counted {
+                    // Given up for another one, or a second dialog: a call more than was counted.
                     self.nodes[n].calls_now += 1;
-                    self.nodes[n].ended -= 1;
+                    self.nodes[n].attempts += 1;
                 }
+            }
+            self.open_dialog(cx.now, invite, at, m, late);
+            if late {
+                self.counters.late_answers += 1;
+                self.tell_late(cx.now, invite, at, m, schemas::grammar::FORWARDED, None);
+            } else {
                 self.counters.answered += 1;
-                self.open_dialog(cx.now, invite, at, m, true);
                 self.tell_answered(cx.now, invite, at, m);
             }
-        } else if !second {
+        } else if !late {
             self.tell_in_dialog(cx.now, invite, at, Some(m));
         }
         self.watch_session(cx.now, invite.ways_back(at), m, interval);
         self.respond(cx.now, invite, m.status(), bytes);
+        self.cancel_others(cx.now, invite, at);
+    }
+
+    /// Nobody else is to ring any more.
+    fn cancel_others(&mut self, now: Now, invite: &mut Invite, but: usize) {
         for other in 0..invite.branches.len() {
-            if other != at && invite.branches[other].end.is_none() && !invite.branches[other].answered {
-                self.cancel_branch(cx.now, invite, other);
+            if other != but && invite.branches[other].end.is_none() && !invite.branches[other].answered {
+                self.cancel_branch(now, invite, other);
             }
         }
     }
@@ -149,6 +197,10 @@ impl Proxy {
             self.nodes[n].failed_5xx += 1;
         }
         self.end_branch(invite, at, end);
+        if m.status() >= 600 {
+            // Whoever else is asked would say the same (RFC 3261 §16.7 step 5).
+            self.cancel_others(cx.now, invite, at);
+        }
         self.settle(cx.now, slot, invite);
     }
 
@@ -189,7 +241,8 @@ impl Proxy {
         if invite.finished.is_some() || invite.branches.iter().any(Branch::waits) {
             return;
         }
-        if !invite.cancelled && invite.kind == Kind::Initial && invite.timer_fired != Some("C") {
+        let declined = invite.branches.iter().any(|b| b.facts.status.is_some_and(|s| s >= 600));
+        if !invite.cancelled && !declined && invite.kind == Kind::Initial && invite.timer_fired != Some("C") {
             let last = invite.branches.last().and_then(|b| b.end);
             if let Some(end) = last.filter(|end| end.fails_over())
                 && self.fail_over(now, slot, invite, end.label())
@@ -204,36 +257,31 @@ impl Proxy {
 
     /// Sends the final response: the best of what came, or one of our own when nothing did.
     fn finish(&mut self, now: Now, invite: &mut Invite) {
-        let best = best_response(&invite.branches).filter(|_| !invite.cancelled);
-        let cancelled = || invite.branches.iter().position(|b| b.response.is_some() && b.facts.status == Some(487));
-        let chosen = if invite.cancelled { cancelled() } else { best };
-        let timer_c = invite.timer_fired == Some("C") && !invite.cancelled;
-        let local = if invite.cancelled {
-            487
-        } else if invite.branches.iter().any(|b| matches!(b.end, Some(End::NodeDown | End::Unreachable))) {
-            503
-        } else {
-            408
-        };
+        let choice = self.choose(now, invite);
         let mut index = self.scratch.take().unwrap_or_default();
-        let stored = chosen.filter(|_| !timer_c).and_then(|at| Some((at, invite.branches[at].response.clone()?)));
+        let chosen = match choice {
+            Choice::Received(at) => Some(at),
+            Choice::Own(_) => None,
+        };
+        let stored = chosen.and_then(|at| Some((at, invite.branches[at].response.clone()?)));
         let (status, bytes, response) = match stored.as_ref().map(|(at, bytes)| (*at, index.parse(bytes))) {
             Some((at, Ok(m))) => {
                 let status = if m.status() == 503 { 500 } else { m.status() };
                 let (bytes, _) = self.upstream_of(invite, at, &m, (m.status() == 503).then_some(500));
-                (status, bytes, Some(m))
+                (status, with_other_challenges(bytes, &invite.branches, chosen, status), Some(m))
             }
             _ => {
+                let own = if let Choice::Own(status) = choice { status } else { 500 };
                 // A second index: the first one may still hold the response.
                 let mut request = Index::new();
                 let bytes = match request.parse(&invite.request) {
-                    Ok(m) => self.local_answer(&m, invite.hop.addr, local, &[]),
+                    Ok(m) => self.local_answer(&m, invite.hop.addr, own, &[]),
                     Err(_) => Bytes::new(),
                 };
-                (local, bytes, None)
+                (own, bytes, None)
             }
         };
-        if response.is_none() && invite.timer_fired.is_none() && local == 408 {
+        if response.is_none() && invite.timer_fired.is_none() && status == 408 {
             invite.timer_fired = Some("B");
         }
         invite.finished = Some(status);
@@ -252,7 +300,19 @@ impl Proxy {
         self.respond(now, invite, status, bytes);
     }
 
-    fn remember_challenge(&mut self, now: Now, invite: &Invite, status: u16, chosen: Option<usize>) {
+    fn choose(&mut self, now: Now, invite: &Invite) -> Choice {
+        let unreachable = |b: &Branch| matches!(b.end, Some(End::NodeDown | End::Unreachable));
+        let about = Circumstances {
+            cancelled: invite.cancelled,
+            timer_c: invite.timer_fired == Some("C"),
+            nobody_left: invite.kind == Kind::Initial
+                && invite.branches.iter().any(unreachable)
+                && !self.has_next(now, invite),
+        };
+        choose(&invite.branches, about)
+    }
+
+    pub(super) fn remember_challenge(&mut self, now: Now, invite: &Invite, status: u16, chosen: Option<usize>) {
         let next_hop = matches!(status, 401 | 407).then(|| chosen.map(|at| invite.branches[at].target)).flatten();
         let continuation = Continuation {
             call: invite.call,
@@ -391,16 +451,21 @@ pub(super) fn upstream(m: &Message<'_>, status: Option<(u16, &str)>) -> Bytes {
     out.into()
 }
 
-/// RFC 3261 §16.7 step 6: a 6xx if there is one, else the lowest class; in it a challenge first, else the latest.
-fn best_response(branches: &[Branch]) -> Option<usize> {
-    let rank = |b: &Branch| {
-        let status = b.facts.status.filter(|_| b.response.is_some())?;
-        Some(match status {
-            600.. => 0,
-            401 | 407 | 415 | 420 | 484 => 10 * (status / 100),
-            _ => 10 * (status / 100) + 1,
-        })
-    };
-    let ranked = branches.iter().enumerate().filter_map(|(at, b)| Some((rank(b)?, std::cmp::Reverse(at))));
-    ranked.min().map(|(_, std::cmp::Reverse(at))| at)
+/// With a 401 or 407 go the challenges of all other branches (RFC 3261 §16.7 step 7).
+fn with_other_challenges(bytes: Bytes, branches: &[Branch], chosen: Option<usize>, status: u16) -> Bytes {
+    if !matches!(status, 401 | 407) || branches.len() < 2 {
+        return bytes;
+    }
+    let mut lines = Vec::new();
+    let mut index = Index::new();
+    for (_, branch) in branches.iter().enumerate().filter(|(at, _)| Some(*at) != chosen) {
+        let Some(Ok(m)) = branch.response.as_ref().map(|bytes| index.parse(bytes)) else { continue };
+        if matches!(m.status(), 401 | 407) {
+            let challenges =
+                m.headers().iter().filter(|h| matches!(h.name, Name::ProxyAuthenticate | Name::WwwAuthenticate));
+            challenges.for_each(|h| lines.extend_from_slice(h.line.of(m.bytes())));
+        }
+    }
+    let start = bytes.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1);
+    if lines.is_empty() { bytes } else { [&bytes[..start], &lines, &bytes[start..]].concat().into() }
 }

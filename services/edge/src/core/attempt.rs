@@ -173,8 +173,7 @@ impl Proxy {
             counted: matches!(target, Peer::Node(_)),
             dead: false,
             response: None,
-            to_tags: Vec::new(),
-            late: Vec::new(),
+            successes: Vec::new(),
             facts: BranchFacts { forwarded: invite.since(now), ..BranchFacts::default() },
         });
         self.journal.invite(&self.topology, invite);

@@ -51,10 +51,11 @@ impl Proxy {
     /// Sends a CANCEL, or notes that one is wanted as soon as a provisional response allows it.
     pub(super) fn cancel_branch(&mut self, now: Now, invite: &mut Invite, at: usize) {
         let branch = &mut invite.branches[at];
-        if matches!(branch.cancel, Cancel::Sent { .. }) || branch.answered {
+        if matches!(branch.cancel, Cancel::Sent { .. }) || branch.answered || branch.response.is_some() {
             return;
         }
-        if branch.client.state() != InviteClientState::Proceeding {
+        // Ended: timer B gave up, and now it rings there after all.
+        if !matches!(branch.client.state(), InviteClientState::Proceeding | InviteClientState::Ended) {
             branch.cancel = Cancel::Wanted;
             return;
         }

@@ -65,8 +65,8 @@ pub struct Dialog {
     pub moved_to: Option<usize>,
     /// Its record in the journal.
     pub kept: Option<Place>,
-    /// Its end is told by an event; false for a second answer of one INVITE, which the first one already speaks for.
-    pub reported: bool,
+    /// Made by a 2xx that came after the first one of its INVITE; its end says so.
+    pub late: bool,
     /// Set by the table.
     pub key: u128,
 }

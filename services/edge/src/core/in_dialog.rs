@@ -48,11 +48,8 @@ impl Proxy {
         let next = match self.next_in_dialog(cx, m) {
             Ok(next) => next,
             Err((430, _)) if m.method() == Method::Bye => return self.bye_to_nobody(cx, m, key),
-            Err((status, reason)) => return self.reject(cx, m, status, reason),
+            Err((status, reason)) => return self.refuse_in_dialog(cx, m, key, status, reason),
         };
-        if m.max_forwards() == Some(0) {
-            return self.reject(cx, m, 483, "max_forwards");
-        }
         if let (Some(dialog), Some(_)) = (next.dialog, cx.hop.flow) {
             // A client that connected again goes on with its dialogs by the new connection.
             self.dialogs.rebind(dialog, next.verified.from_caller, cx.hop);
@@ -145,6 +142,11 @@ impl Proxy {
         let cookie =
             Cookie { call: dialog.call, node: self.topology.hash_of(node), trunk: self.topology.hash_of(trunk) };
         Some(Verified { cookie, from_caller })
+    }
+
+    /// The call that a valid cookie names, wherever the request may go.
+    pub(super) fn call_of_cookie(&self, m: &Message<'_>) -> Option<domain::CallId> {
+        self.own_routes(m).1.map(|verified| verified.cookie.call)
     }
 
     /// Takes our own Routes from the top (there are two), reads the cookie of the first that has one, and gives the Route
@@ -265,8 +267,7 @@ impl Proxy {
             counted: false,
             dead: false,
             response: None,
-            to_tags: Vec::new(),
-            late: Vec::new(),
+            successes: Vec::new(),
             facts: BranchFacts { forwarded: invite.since(cx.now), ..BranchFacts::default() },
         });
         self.ask(hop);
@@ -303,7 +304,8 @@ impl Proxy {
             relay.call = Some(next.verified.cookie.call);
             let slot = self.relays.reserve();
             self.servers.insert(key, ServerRef::Relay(slot));
-            self.finish_relay_locally(cx.now, &mut relay, m, 408, &[]);
+            // Not 408, which RFC 4320 forbids; for the node's dialogs it is the truth.
+            self.finish_relay_locally(cx.now, &mut relay, m, 481, &[]);
             return self.put_relay(slot, relay);
         }
         self.pass_on(cx, m, key, next, purpose);
@@ -351,6 +353,8 @@ impl Proxy {
             client: None,
             request: bytes::Bytes::copy_from_slice(m.bytes()),
             finished: None,
+            silent_until: None,
+            reason: None,
             call: None,
             effects: Vec::new(),
             identity: facts::identity(m),

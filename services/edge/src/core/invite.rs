@@ -76,12 +76,12 @@ pub enum Cancel {
     },
 }
 
-/// A 2xx that nobody upstream waits for any more: acknowledged and released by us.
+/// A 2xx that was seen, known by its To tag.
 #[derive(Debug)]
-pub struct LateAnswer {
+pub struct Success {
     pub to_tag: Vec<u8>,
-    pub ack: Bytes,
-    pub hop: Hop,
+    /// One that did not go upstream: the ACK that each of its copies gets from us.
+    pub ack: Option<(Hop, Bytes)>,
 }
 
 #[derive(Debug)]
@@ -107,8 +107,7 @@ pub struct Branch {
     /// The client transaction is over whatever its machine says.
     pub dead: bool,
     pub response: Option<Bytes>,
-    pub to_tags: Vec<Vec<u8>>,
-    pub late: Vec<LateAnswer>,
+    pub successes: Vec<Success>,
     pub facts: BranchFacts,
 }
 

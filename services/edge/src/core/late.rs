@@ -7,7 +7,7 @@ use sip::{Message, Name, NameAddr, Uri};
 
 use super::branch::Branch as BranchName;
 use super::dialogs::{Dialog, Phase};
-use super::invite::{Invite, LateAnswer};
+use super::invite::{Invite, Kind, Success};
 use super::relay::{Client, Purpose, Relay};
 use super::slab::Slot;
 use super::story::ByeFacts;
@@ -15,8 +15,8 @@ use super::timers::Armed;
 use super::{ClientRef, Cx, Hop, Proxy, facts};
 
 impl Proxy {
-    /// A 2xx made a dialog. `reported` is false for a further answer of the same INVITE.
-    pub(super) fn open_dialog(&mut self, now: Now, invite: &mut Invite, at: usize, m: &Message<'_>, reported: bool) {
+    /// A 2xx that goes upstream made a dialog; `late` when it is not the first of its INVITE.
+    pub(super) fn open_dialog(&mut self, now: Now, invite: &mut Invite, at: usize, m: &Message<'_>, late: bool) {
         if self.dialogs.open() >= self.config.limits.dialogs
             && let Some(oldest) = self.dialogs.oldest()
         {
@@ -53,13 +53,13 @@ impl Proxy {
             phase: Phase::Open,
             ending: None,
             moved_to: None,
-            reported,
+            late,
             kept: None,
             key: 0,
         };
         dialog.kept = self.journal.dialog(&self.topology, &dialog, invite.server_key);
         let slot = self.dialogs.insert(dialog);
-        if reported {
+        if !late {
             invite.dialog = Some(slot);
         }
     }
@@ -85,9 +85,6 @@ impl Proxy {
         let Some(dialog) = self.dialogs.get_mut(slot) else { return };
         self.journal.remove_later(dialog.kept.take());
         let Some(dialog) = self.dialogs.get(slot) else { return };
-        if !dialog.reported {
-            return;
-        }
         let callee = dialog.callee;
         let event = self.end_event(now, dialog, how);
         self.counters.ended += 1;
@@ -95,24 +92,32 @@ impl Proxy {
         self.out.push_back(super::Action::Transaction(Box::new(event)));
     }
 
-    /// A 2xx after a final failure went upstream: nobody waits for it, so it is acknowledged and released by us (a stated
-    /// departure from §16.7). Its repetitions get the ACK again.
-    pub(super) fn late_answer(&mut self, cx: &Cx, invite: &mut Invite, at: usize, m: &Message<'_>) {
+    /// A 2xx that does not go upstream, because a final failure did, or because the trunk wants one answer only (a stated
+    /// departure from §16.7): acknowledged and released by us, so that nobody is left talking to nobody. Its copies get the
+    /// ACK again. Of a re-INVITE it is acknowledged only: the dialog itself lives on.
+    pub(super) fn release_answer(
+        &mut self,
+        cx: &Cx,
+        invite: &mut Invite,
+        at: usize,
+        m: &Message<'_>,
+        rule: Option<String>,
+    ) {
+        let (hop, ack, bye) = self.write_release(invite, at, m);
         let branch = &mut invite.branches[at];
         branch.answered = true;
-        if let Some(known) = branch.late.iter().find(|l| l.to_tag == m.to_tag()) {
-            let (hop, ack) = (known.hop, known.ack.clone());
-            return self.send(hop, ack);
-        }
-        let Some((hop, ack, bye)) = self.write_release(invite, at, m) else { return };
-        let branch = &mut invite.branches[at];
-        branch.late.push(LateAnswer { to_tag: m.to_tag().to_vec(), ack: ack.clone(), hop });
+        branch.successes.push(Success { to_tag: m.to_tag().to_vec(), ack: Some((hop, ack.clone())) });
+        branch.facts.finished = Some(cx.now.mono_us.saturating_sub(invite.received.mono_us));
+        branch.facts.status = Some(m.status());
+        branch.facts.to_tag = Some(facts::text(m.to_tag()));
+        let (target, counted) = (branch.target, std::mem::take(&mut branch.counted));
+        self.uncount(target, counted);
         self.send(hop, ack);
-        self.counters.late_answers += 1;
-        if invite.kind == super::invite::Kind::Initial {
-            self.tell_late(cx.now, invite, at, m, "acked_and_released");
+        if invite.kind == Kind::Initial {
+            self.counters.late_answers += 1;
+            self.tell_late(cx.now, invite, at, m, "acked_and_released", rule);
+            self.send_release(cx, invite, at, hop, bye);
         }
-        self.send_release(cx, invite, at, hop, bye);
     }
 
     /// The ACK and the BYE for a 2xx, as the caller would have sent them.
@@ -121,9 +126,11 @@ impl Proxy {
         invite: &Invite,
         at: usize,
         m: &Message<'_>,
-    ) -> Option<(Hop, bytes::Bytes, (BranchName, bytes::Bytes))> {
+    ) -> (Hop, bytes::Bytes, (BranchName, bytes::Bytes)) {
         let branch = &invite.branches[at];
-        let contact = m.contact().map(|c| c.uri)?;
+        // Without a Contact, which a 2xx must have, it goes where the INVITE went.
+        let asked = branch.sent.split(|&b| b == b' ').nth(1).unwrap_or_default();
+        let contact = m.contact().map_or(asked, |c| c.uri);
         // Record-Routes that the far side put above ours, in the order of a route set.
         let mut above: Vec<&[u8]> = Vec::new();
         for value in m.values(Name::RecordRoute) {
@@ -163,7 +170,7 @@ impl Proxy {
         let (ack_nonce, bye_nonce) = (self.random.next(), self.random.next());
         let (_, ack) = write("ACK", m.cseq(), ack_nonce);
         let bye = write("BYE", m.cseq().saturating_add(1), bye_nonce);
-        Some((hop, ack, bye))
+        (hop, ack, bye)
     }
 
     fn send_release(
@@ -195,6 +202,8 @@ impl Proxy {
             effects: Vec::new(),
             request: bytes.clone(),
             finished: None,
+            silent_until: None,
+            reason: None,
             call: Some(invite.call),
             identity: schemas::SipIdentity { call_id: invite.identity.call_id.clone(), ..Default::default() },
             parties: Default::default(),

@@ -119,7 +119,7 @@ impl Proxy {
         }
         if !m.to_tag().is_empty() {
             return match verdict {
-                Verdict::Answer { status, why } => self.reject(cx, m, status, why),
+                Verdict::Answer { status, why } => self.refuse_in_dialog(cx, m, key, status, why),
                 _ => self.in_dialog(cx, m, key),
             };
         }

@@ -56,6 +56,10 @@ pub struct Relay {
     pub request: Bytes,
     /// A final response went upstream, or nobody waits for one.
     pub finished: Option<u16>,
+    /// Finished without an answer (RFC 4320): until then late copies of the request are absorbed.
+    pub silent_until: Option<u64>,
+    /// Why the edge answered it itself.
+    pub reason: Option<&'static str>,
     pub call: Option<CallId>,
     /// What policies did to it.
     pub effects: Vec<Effect>,
@@ -69,15 +73,14 @@ impl Relay {
     pub fn deadline(&self) -> Option<u64> {
         let server = self.server.as_ref().and_then(|s| s.machine.deadline());
         let client = self.client.as_ref().and_then(|c| c.machine.deadline());
-        [server, client].into_iter().flatten().min()
+        [server, client, self.silent_until].into_iter().flatten().min()
     }
 
     #[must_use]
     pub fn is_over(&self) -> bool {
-        // A server side that never answered (no 408 for non-INVITE, RFC 4320) ends with its client.
         let server = self.server.as_ref().is_none_or(|s| s.machine.deadline().is_none());
         let client = self.client.as_ref().is_none_or(|c| c.machine.deadline().is_none());
-        server && client
+        server && client && self.silent_until.is_none()
     }
 
     #[must_use]

@@ -112,11 +112,17 @@ impl Proxy {
         if status == 100 || relay.finished.is_some() {
             return;
         }
+        if status == 408 {
+            // Never for anything but INVITE (RFC 4320 §4.2): whoever asked gives up by itself at about this time.
+            return self.end_silently(cx.now, relay, Some(m));
+        }
         let (Some(client), Some(server)) = (&relay.client, &relay.server) else { return };
         let ways = [(client.target, client.hop), (server.peer, server.hop)];
-        let (bytes, mut passed) = self.pass_answer(&relay.request, ways, m, None);
+        let other = (status == 503).then_some(500);
+        let (bytes, mut passed) = self.pass_answer(&relay.request, ways, m, other);
         relay.effects.append(&mut passed.effects);
         self.watch_session(cx.now, ways, m, passed.interval);
+        let status = other.unwrap_or(status);
         self.respond_relay(cx.now, relay, status, bytes);
         if status >= 200 {
             self.relay_done(cx.now, relay, status, Some(m));
@@ -133,9 +139,21 @@ impl Proxy {
         self.run_relay(relay);
         let gave_up = relay.client.as_ref().is_some_and(|c| c.machine.state() == NonInviteClientState::Ended);
         if gave_up && relay.finished.is_none() {
-            // Upstream gave up at the same moment; a 408 would come too late to mean anything (RFC 4320).
-            self.relay_done(now, relay, 408, None);
+            self.end_silently(now, relay, None);
         }
+        if relay.silent_until.is_some_and(|until| now.mono_us >= until) {
+            relay.silent_until = None;
+        }
+    }
+
+    /// A time-out is told but not sent: upstream gave up at the same moment (RFC 4320). Its last copies, still on the way, must
+    /// not pass for new requests.
+    fn end_silently(&mut self, now: Now, relay: &mut Relay, m: Option<&Message<'_>>) {
+        if relay.server.is_some() {
+            let timers = self.times.sip;
+            relay.silent_until = Some(now.mono_us.max(relay.received.mono_us + timers.give_up()) + timers.t4);
+        }
+        self.relay_done(now, relay, 408, m);
     }
 
     pub(super) fn run_relay(&mut self, relay: &mut Relay) {
@@ -215,7 +233,7 @@ impl Proxy {
             let request = relay.request.clone();
             let mut index = Index::new();
             if let Ok(m) = index.parse(&request) {
-                self.finish_relay_locally(now, &mut relay, &m, 408, &[]);
+                self.finish_relay_locally(now, &mut relay, &m, 481, &[]);
             }
             self.put_relay(slot, relay);
         }

@@ -13,7 +13,7 @@ use schemas::SipDecision;
 use sip::transaction::{ClientInput, InviteClient, ServerInput};
 use sip::{Index, Message, Method};
 
-use super::invite::{Branch, BranchFacts, Cancel, End, Invite, Kept, Kind};
+use super::invite::{Branch, BranchFacts, Cancel, End, Invite, Kept, Kind, Success};
 use super::journal::records::{ALL_TOLD, Attempt, FinalAnswer, OpenInvite, Record, read};
 use super::slab::Slot;
 use super::topology::Peer;
@@ -43,13 +43,13 @@ impl Proxy {
                 },
                 Some(Record::Final(end)) => drop(ends.insert(end.server_key, Ended::Failed(end))),
                 Some(Record::Dialog { dialog, server_key }) => {
-                    if let (Peer::Node(n), true) = (dialog.callee, dialog.reported) {
+                    if let Peer::Node(n) = dialog.callee {
                         self.nodes[n].calls_now += 1;
                     }
-                    let (until, reported) = (dialog.answered.mono_us + self.times.sip.give_up(), dialog.reported);
+                    let (until, late) = (dialog.answered.mono_us + self.times.sip.give_up(), dialog.late);
                     let slot = self.dialogs.insert(*dialog);
                     self.counters.resumed_dialogs += 1;
-                    if reported {
+                    if !late {
                         ends.insert(server_key, Ended::Answered(slot));
                     }
                     if until > now.mono_us {
@@ -202,8 +202,7 @@ impl Proxy {
             counted,
             dead: false,
             response: None,
-            to_tags: Vec::new(),
-            late: Vec::new(),
+            successes: Vec::new(),
             facts: BranchFacts {
                 forwarded: attempt.forwarded,
                 first_response: some(open.first_response),
@@ -264,7 +263,7 @@ impl Proxy {
                 branch.facts.status = Some(200);
                 branch.facts.finished = Some(since);
                 branch.facts.to_tag = Some(tag.to_string());
-                branch.to_tags.push(tag.as_bytes().to_vec());
+                branch.successes.push(Success { to_tag: tag.as_bytes().to_vec(), ack: None });
                 branch.client.handle(answered.mono_us, ClientInput::Response(200));
                 while branch.client.poll().is_some() {}
             } else if branch.end.is_none() {

@@ -3,8 +3,8 @@
 
 use domain::{LegId, Now};
 use schemas::{
-    SipAuth, SipBranch, SipCorrelation, SipDecision, SipDialogEnd, SipIdentity, SipOutcome, SipResponse, SipTiming,
-    SipTransaction,
+    SipAuth, SipBranch, SipCorrelation, SipDecision, SipDialogEnd, SipIdentity, SipOutcome, SipPolicy, SipResponse,
+    SipSent, SipTiming, SipTransaction,
 };
 use sip::Message;
 
@@ -238,7 +238,16 @@ impl Proxy {
         self.emit(event);
     }
 
-    pub(super) fn tell_late(&mut self, now: Now, invite: &Invite, at: usize, m: &Message<'_>, action: &str) {
+    /// A 2xx after the first final response, what was done about it, and the setting that asked for that.
+    pub(super) fn tell_late(
+        &mut self,
+        now: Now,
+        invite: &Invite,
+        at: usize,
+        m: &Message<'_>,
+        action: &str,
+        rule: Option<String>,
+    ) {
         let mut event = self.invite_event(now, invite, "late_answer");
         let branch = &invite.branches[at];
         event.leg_id = branch.leg.to_string();
@@ -247,6 +256,11 @@ impl Proxy {
         let mut outcome = self.outcome(invite, m.status(), facts::text(m.reason_phrase()), "upstream");
         outcome.late_action = Some(action.to_owned());
         event.outcome = Some(outcome);
+        event.answer = facts::session(m);
+        event.sent = rule.map(|rule| {
+            let (policy, effect) = ("late_2xx".to_owned(), "edge_bye".to_owned());
+            SipSent { policies: vec![SipPolicy { policy, rule, effect }], ..SipSent::default() }
+        });
         self.emit(event);
     }
 
@@ -263,8 +277,15 @@ impl Proxy {
                 event.answer = facts::session(m);
                 self.outcome(invite, status, facts::text(m.reason_phrase()), "upstream")
             }
-            None => self.outcome(invite, status, sip::edit::reason_phrase(status).to_owned(), "timeout"),
+            None => {
+                let by = if status == 408 { "timeout" } else { "edge" };
+                self.outcome(invite, status, sip::edit::reason_phrase(status).to_owned(), by)
+            }
         });
+        if *invite.call.as_bytes() == [0; 16] {
+            // Outside every call: the cookie was no good.
+            event.call_root_id.clear();
+        }
         self.emit(event);
     }
 
@@ -324,6 +345,7 @@ impl Proxy {
                 auth,
                 ..SipOutcome::default()
             }),
+            decision: relay.reason.map(|why| SipDecision { reason: Some(why.to_owned()), ..SipDecision::default() }),
             branches: relay
                 .client
                 .iter()
@@ -408,6 +430,7 @@ impl Proxy {
                 ..SipTiming::default()
             }),
             dialog: Some(SipDialogEnd {
+                late: d.late,
                 ended_us: Some(ended.wall_us),
                 talk_us: Some(us(ended.mono_us.saturating_sub(d.answered.mono_us))),
                 reinvites: d.reinvites,

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::Hop;
 use super::policy::TrunkPolicy;
-use crate::config::{Config, Side, Source, Transport};
+use crate::config::{Config, Late2xx, Side, Source, Transport};
 
 /// A trunk or a node, by its place in the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +50,7 @@ pub struct Trunk {
     pub account: Option<String>,
     pub emergency: Vec<String>,
     pub policy: TrunkPolicy,
+    pub late_2xx: Late2xx,
 }
 
 #[derive(Clone, Debug)]
@@ -110,6 +111,7 @@ impl Topology {
             account: t.account.clone(),
             emergency: emergency(t),
             policy: TrunkPolicy::new(&t.policy, &emergency(t)),
+            late_2xx: t.late_2xx,
         };
         let node = |n: &crate::config::NodeConfig| Node {
             id: n.id.clone(),

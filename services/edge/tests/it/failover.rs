@@ -124,10 +124,10 @@ fn a_bye_to_a_dead_node_is_answered_at_once_and_ends_the_call() {
     w.expect(node, "BYE", 0);
     w.pass_ms(100);
     w.give(Input::Unreachable { to: node });
-    w.expect(t1(), "BYE", 408);
+    w.expect(t1(), "BYE", 481);
     let bye = caller.request("BYE");
     w.send(t1(), &bye);
-    w.expect(t1(), "BYE", 408);
+    w.expect(t1(), "BYE", 481);
     w.quiet();
     let bye = second.request("BYE");
     w.send(t1(), &bye);
@@ -136,7 +136,7 @@ fn a_bye_to_a_dead_node_is_answered_at_once_and_ends_the_call() {
     w.expect(t1(), "BYE", 200);
     let statuses: Vec<_> =
         w.events.iter().filter(|e| e.event_type == "ended").map(|e| e.dialog.as_ref().unwrap().bye_status).collect();
-    assert_eq!(statuses, [Some(408), Some(408), Some(200)]);
+    assert_eq!(statuses, [Some(481), Some(481), Some(200)]);
     w.drained();
 }
 
@@ -212,7 +212,7 @@ fn the_answer_of_an_abandoned_node_still_counts_until_a_failure_was_sent() {
     w.expect(other(node), "CANCEL", 0);
     assert_eq!(w.event("answered").attempt, 1);
     w.send(other(node), &second.reply(200, "OK", "c").with("Contact", &format!("<sip:n@{}>", other(node))));
-    w.expect(t1(), "INVITE", 200);
+    let late = w.expect(t1(), "INVITE", 200);
     assert_eq!(w.types(), ["attempt", "attempt", "answered", "late_answer"]);
     assert_eq!(w.event("late_answer").outcome.as_ref().unwrap().late_action.as_deref(), Some("forwarded"));
     let mut caller = Dialog::caller(t1(), &answer);
@@ -221,7 +221,20 @@ fn the_answer_of_an_abandoned_node_still_counts_until_a_failure_was_sent() {
     let seen = w.expect(node, "BYE", 0);
     w.send(node, &seen.reply(200, "OK", ""));
     assert_eq!(w.types().last(), Some(&"ended"));
+    assert!(!w.events[4].dialog.as_ref().unwrap().late);
     w.wire.clear();
+    let mut caller = Dialog::caller(t1(), &late);
+    w.send(t1(), &caller.request("ACK"));
+    w.expect(other(node), "ACK", 0);
+    w.send(t1(), &caller.request("BYE"));
+    let seen = w.expect(other(node), "BYE", 0);
+    w.send(other(node), &seen.reply(200, "OK", ""));
+    w.expect(t1(), "BYE", 200);
+    assert_eq!(w.types()[3..], ["late_answer", "ended", "ended"]);
+    let (told, end) = (&w.events[3], &w.events[5]);
+    assert!(end.dialog.as_ref().unwrap().late);
+    assert_eq!((&end.leg_id, &end.identity.to_tag), (&told.leg_id, &told.identity.to_tag));
+    assert_eq!(w.proxy.snapshot(0).nodes.iter().map(|n| n.calls_now).sum::<i64>(), 0);
     w.drained();
 }
 
@@ -237,6 +250,6 @@ fn a_carrier_that_fails_is_followed_by_the_next_of_the_route() {
     w.pass_ms(3_900);
     assert!(!w.types().contains(&"final"));
     w.pass(Duration::from_secs(30));
-    assert_eq!(w.event("final").outcome.as_ref().unwrap().status, Some(500), "the best that came");
+    assert_eq!(w.event("final").outcome.as_ref().unwrap().status, Some(408), "the lowest class (RFC 3261 §16.7)");
     w.drained();
 }

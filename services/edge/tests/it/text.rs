@@ -202,12 +202,14 @@ impl Dialog {
         if method != "ACK" {
             self.cseq += 1;
         }
+        // Two dialogs of one INVITE number their requests alike.
+        let tag = self.remote.split(";tag=").nth(1).unwrap_or_default();
         let mut m = Msg {
             start: format!("{method} {} SIP/2.0", self.target),
             headers: vec![
                 (
                     "Via".into(),
-                    format!("SIP/2.0/UDP {};branch=z9hG4bK-{}-{method}-{}", self.via, self.call_id, self.cseq),
+                    format!("SIP/2.0/UDP {};branch=z9hG4bK-{}-{method}-{}-{tag}", self.via, self.call_id, self.cseq),
                 ),
                 ("Max-Forwards".into(), "70".into()),
             ],

@@ -114,6 +114,7 @@ pub fn edge(e: SipTransaction) -> Result<Translated, domain::IdError> {
         })
         .collect();
     if let Some(d) = e.dialog {
+        f.late = d.late;
         f.released_by = text(d.released_by);
         f.bye_status = d.bye_status.map(i64::from);
         f.ended = d.ended_us;

@@ -242,7 +242,7 @@ impl Journal {
             w.text(&dialog.callee_number);
             w.now(dialog.received);
             w.now(dialog.answered);
-            w.u8(u8::from(dialog.reported));
+            w.u8(u8::from(!dialog.late));
         })
     }
 
@@ -449,7 +449,7 @@ impl Reading<'_> {
             phase: if ending.is_some() { Phase::Ending } else { Phase::Open },
             ending,
             moved_to: moved.and_then(|hash| self.topology.node_by_hash(hash)),
-            reported: self.r.u8()? == 1,
+            late: self.r.u8()? == 0,
             kept: Some(found.place),
             key: 0,
         };
