@@ -7,6 +7,7 @@ mod calls;
 mod cancel;
 mod connections;
 mod cost;
+mod dead_log;
 mod dialogs;
 mod failover;
 mod feedback;

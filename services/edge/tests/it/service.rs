@@ -24,6 +24,15 @@ impl Service {
     pub async fn start(config: Config) -> Service {
         let dir = tempfile::tempdir().unwrap();
         let log: Arc<dyn EventLog> = EmbeddedLog::open(EmbeddedConfig::new(dir.path().join("log"))).unwrap();
+        Service::start_in(config, log, dir).await
+    }
+
+    /// With a log of the test's own.
+    pub async fn start_on(config: Config, log: Arc<dyn EventLog>) -> Service {
+        Service::start_in(config, log, tempfile::tempdir().unwrap()).await
+    }
+
+    async fn start_in(config: Config, log: Arc<dyn EventLog>, dir: tempfile::TempDir) -> Service {
         log.ensure_topics(schemas::all_topics()).await.unwrap();
         let life = kit::Lifecycle::new(Duration::from_secs(10));
         let metrics = kit::Metrics::new();
