@@ -91,8 +91,8 @@ impl KeepAlives {
         }
     }
 
-    #[must_use]
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.known.len()
     }
 }
