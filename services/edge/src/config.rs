@@ -110,6 +110,35 @@ impl Transport {
     }
 }
 
+/// By what a listener tells whom it hears.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Admit {
+    /// The source address, as the trunks list it.
+    #[default]
+    Address,
+    /// Any address with a certificate that the listener's authority signed; its subject is the account.
+    Certificate,
+    /// Any address, but only REGISTER until the registrar said yes; the registered user is the account.
+    Registrar,
+}
+
+impl Admit {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Admit::Address => "address",
+            Admit::Certificate => "certificate",
+            Admit::Registrar => "registrar",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_address(&self) -> bool {
+        *self == Admit::Address
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerConfig {
@@ -118,6 +147,12 @@ pub struct ListenerConfig {
     #[serde(default)]
     pub transport: Transport,
     pub bind: SocketAddr,
+    /// Who is heard: a TLS or WSS listener may go by certificate or by registrar instead of by address.
+    #[serde(default, skip_serializing_if = "Admit::is_address")]
+    pub admit: Admit,
+    /// The trunk that the clients of a listener with another `admit` than `address` belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<String>,
     /// What Via and Record-Route say; needed when `bind` is a wildcard address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertise: Option<SocketAddr>,
@@ -202,6 +237,9 @@ pub struct NodeConfig {
     /// Other addresses that it sends from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Source>,
+    /// Keeps registrations too: it is in the pool `registrar` beside its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub registrar: bool,
 }
 
 /// Calls from nodes: the longest prefix of the dialled user part wins.
@@ -333,6 +371,8 @@ impl Default for ListenerConfig {
             side: Side::Trunk,
             transport: Transport::Udp,
             bind: SocketAddr::from(([127, 0, 0, 1], 5060)),
+            admit: Admit::Address,
+            trunk: None,
             advertise: None,
             balancers: Vec::new(),
             tls: None,
@@ -371,6 +411,7 @@ impl Default for NodeConfig {
             pool: default_pool(),
             weight: default_weight(),
             sources: Vec::new(),
+            registrar: false,
         }
     }
 }
@@ -490,8 +531,13 @@ impl Check for Config {
         self.check_peers_security(at, out);
         for (i, trunk) in self.trunks.iter().enumerate() {
             let at = join(at, &format!("trunks[{i}]"));
-            if trunk.sources.is_empty() && trunk.address.is_none() {
-                out.push(Problem::new(join(&at, "sources"), "[]", "a trunk needs a source, an address, or both"));
+            let has_clients = self.listeners.iter().any(|l| l.trunk.as_ref() == Some(&trunk.id));
+            if trunk.sources.is_empty() && trunk.address.is_none() && !has_clients {
+                out.push(Problem::new(
+                    join(&at, "sources"),
+                    "[]",
+                    "a trunk needs a source, an address, or a listener that names it",
+                ));
             }
             trunk.policy.check(&join(&at, "policy"), out);
             if !(trunk.cps >= 0.0 && trunk.cps.is_finite()) {
@@ -593,11 +639,46 @@ impl Config {
                 }
             }
         }
+        for (i, listener) in self.listeners.iter().enumerate() {
+            self.check_admission(listener, &join(at, &format!("listeners[{i}]")), out);
+        }
         for side in [Side::Trunk, Side::Node] {
             if !self.listeners.iter().any(|l| l.side == side) {
                 let why = format!("at least one listener with side = \"{}\"", side.as_str());
                 out.push(Problem::new(join(at, "listeners"), "", why));
             }
+        }
+    }
+
+    /// A listener that does not go by addresses: what it needs to know its clients by.
+    fn check_admission(&self, listener: &ListenerConfig, at: &str, out: &mut Vec<Problem>) {
+        if listener.admit == Admit::Address {
+            if let Some(trunk) = &listener.trunk {
+                let why = "only with admit = \"certificate\" or \"registrar\"; by address the trunks' sources say whose it is";
+                out.push(Problem::new(join(at, "trunk"), trunk, why));
+            }
+            return;
+        }
+        let key = join(at, "admit");
+        if !matches!(listener.transport, Transport::Tls | Transport::Wss) {
+            let why = "needs transport = \"tls\" or \"wss\": without a handshake a source address proves nothing";
+            out.push(Problem::new(&key, listener.admit.as_str(), why));
+        }
+        if listener.side != Side::Trunk {
+            out.push(Problem::new(
+                &key,
+                listener.admit.as_str(),
+                "is for side = \"trunk\"; nodes are known by their address",
+            ));
+        }
+        let has_registrar = self.nodes.iter().any(|n| n.registrar || n.pool == crate::core::REGISTRAR);
+        if listener.admit == Admit::Registrar && !has_registrar {
+            let why = "needs a node that keeps registrations: registrar = true, or pool = \"registrar\"";
+            out.push(Problem::new(&key, listener.admit.as_str(), why));
+        }
+        let trunk = listener.trunk.as_deref().unwrap_or_default();
+        if !self.trunks.iter().any(|t| t.id == trunk) {
+            out.push(Problem::new(join(at, "trunk"), trunk, "the id of the trunk that its clients belong to"));
         }
     }
 

@@ -12,8 +12,8 @@ mod metrics;
 
 pub use app::{Running, run};
 pub use config::{
-    Config, Late2xx, LimitConfig, ListenerConfig, NodeConfig, ProbeConfig, RouteConfig, Side, Source, StreamConfig,
-    TimerConfig, TlsConfig, TlsPeerConfig, Transport, TrunkConfig,
+    Admit, Config, Late2xx, LimitConfig, ListenerConfig, NodeConfig, ProbeConfig, RouteConfig, Side, Source,
+    StreamConfig, TimerConfig, TlsConfig, TlsPeerConfig, Transport, TrunkConfig,
 };
 pub use core::{BlockSnapshot, Counters, NodeSnapshot as NodeView, Snapshot, TrunkSnapshot};
 pub use error::Error;

@@ -8,14 +8,14 @@ use domain::CallId;
 use domain::identity::HEADER;
 use schemas::SipDecision;
 use sip::transaction::{InviteServer, ServerInput};
-use sip::{Message, Name, NameAddr, Uri, Verdict, host_ip};
+use sip::{Message, Uri, Verdict, host_ip};
 
 use super::challenge::Continuation;
 use super::control::{Number, Subject};
+use super::down::Down;
 use super::invite::{Invite, Kept, Kind, Route, Times};
 use super::passing::Changes;
 use super::policy::Denied;
-use super::receive::trunk_index;
 use super::timers::Armed;
 use super::topology::Peer;
 use super::{Cx, Proxy, ServerRef, branch, facts};
@@ -128,8 +128,8 @@ impl Proxy {
             kept: Kept::default(),
             armed: Armed::default(),
             identity: facts::identity(m),
-            parties: facts::parties(m, &self.topology, trunk_index(cx.peer)),
-            auth: facts::auth(m),
+            parties: self.parties(cx, m),
+            auth: facts::auth(m, &self.keys),
             offer: facts::session(m),
             continues: None,
             times: Times::default(),
@@ -149,11 +149,13 @@ impl Proxy {
         decision: &mut SipDecision,
     ) -> Result<(), Refusal> {
         self.identify(cx, m, invite);
-        check_message(m, judged)?;
+        let preloaded = self.preloaded(cx, m);
+        check_message(m, judged, matches!(preloaded, Ok((_, Some(_)))))?;
         if branch::is_loop(m, |host| self.is_own_host(host)) {
             return Err(Refusal::new(482, "loop"));
         }
-        invite.pop_routes = self.preloaded_routes(m)?;
+        let (own, down) = preloaded?;
+        invite.pop_routes = own;
         if self.draining {
             return Err(Refusal::new(503, "draining"));
         }
@@ -169,7 +171,22 @@ impl Proxy {
                 self.blocks(cx, t, invite, decision)?;
             }
         }
-        self.choose_route(cx, m, invite, decision)
+        match down {
+            Some(down) => {
+                self.go_down(down, invite, decision);
+                Ok(())
+            }
+            None => self.choose_route(cx, m, invite, decision),
+        }
+    }
+
+    /// The client registered with us in between: it is called over the flow that it keeps.
+    fn go_down(&self, down: Down, invite: &mut Invite, decision: &mut SipDecision) {
+        decision.route_rule = Some("path".to_owned());
+        decision.algorithm = Some("flow".to_owned());
+        invite.parties.trunk_id = Some(self.topology.trunks[down.trunk].id.clone());
+        invite.parties.account = self.account_at(down.hop, down.trunk);
+        invite.route = Route::Flow { trunk: down.trunk, hop: down.hop };
     }
 
     /// Call id and parent: a node's signed header, else the challenged call that this continues, else a new one.
@@ -197,20 +214,6 @@ impl Proxy {
             self.counters.forged_headers += 1;
         }
         invite.call = CallId::new(cx.now.wall_us, self.random.ten_bytes());
-    }
-
-    /// Without a To-tag a Route may name us and nothing else. Returns how many values to take off.
-    fn preloaded_routes(&self, m: &Message<'_>) -> Result<usize, Refusal> {
-        let mut own = 0;
-        for value in m.values(Name::Route) {
-            let uri = NameAddr::parse(value).and_then(|a| Uri::parse(a.uri).ok());
-            let address = uri.and_then(|u| Some(std::net::SocketAddr::new(u.ip()?, u.port.unwrap_or(5060))));
-            match address {
-                Some(address) if self.topology.is_own(address) => own += 1,
-                _ => return Err(Refusal::new(403, "route")),
-            }
-        }
-        Ok(own)
     }
 
     fn is_own_host(&self, host: &[u8]) -> bool {
@@ -243,7 +246,7 @@ impl Proxy {
         let trunk = &self.topology.trunks[trunk];
         let subject = Subject {
             trunk: &trunk.id,
-            account: trunk.account.as_deref(),
+            account: parties.account.as_deref(),
             source: cx.hop.addr,
             caller: Number { raw: &caller, e164: parties.caller_e164.as_deref() },
             callee: Number { raw: &callee, e164: parties.callee_e164.as_deref() },
@@ -347,12 +350,16 @@ impl Proxy {
 }
 
 /// What no proxy may forward, whoever sent it, and what this one has no listener or number for.
-fn check_message(m: &Message<'_>, judged: Verdict) -> Result<(), Refusal> {
+fn check_message(m: &Message<'_>, judged: Verdict, to_client: bool) -> Result<(), Refusal> {
     if let Verdict::Answer { status, why } = judged {
         let unsupported = (status == 420).then(|| sip::unsupported(m));
         return Err(Refusal { unsupported, ..Refusal::new(status, why) });
     }
     let uri = Uri::parse(m.uri()).map_err(|_| Refusal::new(400, "request_uri"))?;
+    if to_client && (uri.is_sip() || uri.is_sips()) {
+        // The contact of somebody who registered: it need not be a number.
+        return Ok(());
+    }
     if !(uri.is_sip() || uri.is_tel()) {
         return Err(Refusal::new(416, "scheme"));
     }

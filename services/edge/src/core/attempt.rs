@@ -24,13 +24,13 @@ use crate::config::Transport;
 
 impl Proxy {
     /// Refreshes how the nodes of a pool look to the balancer.
-    fn look_at_nodes(&mut self, now: Now, pool: &str) {
+    pub(super) fn look_at_nodes(&mut self, now: Now, pool: &str) {
         self.views.clear();
         for (i, node) in self.topology.nodes.iter().enumerate() {
             let wanted = self.control.weight(&node.id, now.wall_us, self.times.weight_max_age);
             let weight = node.weight * wanted.factor;
             let tier = match self.health[i].state() {
-                _ if node.pool != pool || wanted.state != Wanted::Active => Tier::Out,
+                _ if !node.is_in(pool) || wanted.state != Wanted::Active => Tier::Out,
                 State::Down => Tier::Out,
                 _ if weight <= 0.0 => Tier::Weightless,
                 State::Suspect => Tier::Suspect,
@@ -56,6 +56,7 @@ impl Proxy {
                 self.views.iter().enumerate().any(open)
             }
             Route::Trunks { trunks, .. } => trunks.iter().any(|&t| !invite.tried.contains(&Peer::Trunk(t))),
+            Route::Flow { .. } => invite.tried.is_empty(),
             Route::Dialog => false,
         }
     }
@@ -101,6 +102,11 @@ impl Proxy {
                     open.iter().take(3).enumerate().map(|(i, &t)| self.candidate(Peer::Trunk(t), score(i))).collect();
                 Some(Peer::Trunk(first))
             }
+            Route::Flow { trunk, .. } => {
+                let target = Peer::Trunk(*trunk);
+                decision.candidates = vec![self.candidate(target, 1.0)];
+                (!invite.tried.contains(&target)).then_some(target)
+            }
             Route::Dialog => None,
         }
     }
@@ -122,6 +128,13 @@ impl Proxy {
         }
     }
 
+    fn way_of(&self, invite: &Invite, peer: Peer) -> Option<Hop> {
+        match invite.route {
+            Route::Flow { hop, .. } => Some(hop),
+            _ => Some(self.flows.reuse(self.topology.hop_to(peer, self.address_of(peer)?))),
+        }
+    }
+
     /// Sends the INVITE to the next hop, after its `attempt` event. False when there is none left.
     pub(super) fn attempt(
         &mut self,
@@ -133,16 +146,17 @@ impl Proxy {
         failover: Option<&'static str>,
     ) -> bool {
         let Some(target) = self.next_hop(now, invite, &mut decision) else { return false };
-        let Some(to) = self.address_of(target) else { return false };
+        let Some(hop) = self.way_of(invite, target) else { return false };
         invite.tried.push(target);
         let attempt = invite.branches.len() as u32 + 1;
         let leg = LegId::edge(&invite.call, &invite.identity.call_id, &invite.identity.from_tag, m.cseq(), attempt);
-        let hop = self.flows.reuse(self.topology.hop_to(target, to));
         let name =
             BranchName::derive(&self.keys, m, u8::try_from(attempt).unwrap_or(u8::MAX), self.topology.hash_of(target));
         let signed = matches!(target, Peer::Node(_)).then(|| self.keys.sign(&invite.call, &leg));
         let (mut hop, mut bytes) = (hop, self.write_forward(invite, m, target, hop, &name.text, signed.as_deref()));
-        if let Some(wider) = self.wider_way(target, hop, bytes.len()) {
+        if !matches!(invite.route, Route::Flow { .. })
+            && let Some(wider) = self.wider_way(target, hop, bytes.len())
+        {
             hop = wider;
             bytes = self.write_forward(invite, m, target, hop, &name.text, signed.as_deref());
         }
@@ -249,11 +263,13 @@ impl Proxy {
         // RFC 5658: the side that the request leaves by is on top.
         let (outer, inner) = (route(hop), route(invite.hop));
         let via = self.topology.via(hop, branch);
-        let uri = rewrite_uri(m.uri(), hop.addr, self.topology.listener(hop).transport);
+        // A client that registered is called by its own contact.
+        let to_client = matches!(invite.route, Route::Flow { .. });
+        let uri = (!to_client).then(|| rewrite_uri(m.uri(), hop.addr, self.topology.listener(hop).transport));
         let header = [(HEADER, signed.unwrap_or_default().as_bytes())];
         let mut out = Vec::with_capacity(m.bytes().len() + 480);
         let edit = Forward {
-            uri: Some(&uri),
+            uri: uri.as_deref(),
             via: Some(via.as_bytes()),
             record_routes: &[outer.as_bytes(), inner.as_bytes()],
             pop_routes: invite.pop_routes,

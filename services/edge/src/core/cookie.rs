@@ -69,7 +69,7 @@ impl Cookie {
 }
 
 /// One byte that tells keys apart well enough to try the right one first.
-fn mark(kid: &str) -> u8 {
+pub(super) fn mark(kid: &str) -> u8 {
     kid.bytes().fold(0x5a, |acc, b| acc.rotate_left(3) ^ b)
 }
 

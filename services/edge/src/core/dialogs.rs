@@ -50,6 +50,10 @@ pub struct Dialog {
     /// Where the parties' packets came from and went to, for requests whose target is no usable literal.
     pub caller_hop: Hop,
     pub callee_hop: Hop,
+    /// That party can be reached over its hop only, whatever its Contact says.
+    pub caller_bound: bool,
+    pub callee_bound: bool,
+    pub account: Option<Box<str>>,
     pub caller_number: Box<str>,
     pub callee_number: Box<str>,
     pub received: Now,

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use domain::identity::Keyring;
 use schemas::{SdpSummary, SipAuth, SipHeaders, SipIdentity, SipParties, SipTransport};
 use sha2::{Digest, Sha256};
-use sip::{Credentials, Message, Name, Params, Rport, Uri, sdp};
+use sip::{Credentials, Message, Method, Name, Params, Rport, Uri, sdp};
 
 use super::FlowIdentity;
 use super::policy::{Direction, origin};
@@ -257,18 +258,43 @@ pub fn session(m: &Message<'_>) -> Option<SdpSummary> {
     })
 }
 
-/// Credentials in a request. The user's name only as a hash.
+/// Credentials in a request; of a REGISTER also the user, when it came without. A name is told as a keyed hash only, so that
+/// nobody who reads the events can try names until one fits.
 #[must_use]
-pub fn auth(m: &Message<'_>) -> Option<SipAuth> {
-    let value = m.header(Name::ProxyAuthorization).or_else(|| m.header(Name::Authorization))?;
+pub fn auth(m: &Message<'_>, keys: &Keyring) -> Option<SipAuth> {
+    let hash = |user: &[u8]| hex(&keys.mac8(&[b"user", user]).1);
+    let Some(value) = m.header(Name::ProxyAuthorization).or_else(|| m.header(Name::Authorization)) else {
+        let user = Uri::parse(m.to().uri).ok().and_then(|u| u.user).filter(|_| m.method() == Method::Register)?;
+        return Some(SipAuth { username_hash: Some(hash(user)), ..SipAuth::default() });
+    };
     let found = Credentials::parse(value);
     Some(SipAuth {
         challenged: false,
         credentials_present: true,
         result: None,
         realm: found.realm.map(text),
-        username_hash: found.username.map(|u| hex(&Sha256::digest(u)[..8])),
+        username_hash: found.username.map(hash),
     })
+}
+
+/// The same with what the final status and, of a challenge, its realm say about it.
+#[must_use]
+pub fn auth_outcome(auth: Option<SipAuth>, status: u16, response: Option<&Message<'_>>) -> Option<SipAuth> {
+    let challenged = matches!(status, 401 | 407);
+    if auth.is_none() && !challenged {
+        return None;
+    }
+    let mut auth = auth.unwrap_or_default();
+    auth.challenged = challenged;
+    auth.result = auth.credentials_present.then(|| match status {
+        200..=299 => "accepted".to_owned(),
+        401 | 403 | 407 => "rejected".to_owned(),
+        _ => "unknown".to_owned(),
+    });
+    if let Some(realm) = response.and_then(challenge_realm) {
+        auth.realm = Some(realm);
+    }
+    Some(auth)
 }
 
 /// The realm of a challenge in a 401 or 407.

@@ -143,6 +143,7 @@ impl Proxy {
     fn node_down(&mut self, now: Now, node: usize) {
         self.abandon(now, Peer::Node(node), End::NodeDown);
         self.release_byes(now, Peer::Node(node));
+        self.move_registrations(now, Peer::Node(node));
     }
 
     /// Everything that waits for that peer goes on without it.

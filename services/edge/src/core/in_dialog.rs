@@ -16,7 +16,6 @@ use super::dialogs::{Ending, Phase};
 use super::health::State;
 use super::invite::{Branch, BranchFacts, Cancel, Kind};
 use super::passing::Changes;
-use super::receive::trunk_index;
 use super::relay::{Client, Purpose, Relay, Server};
 use super::slab::Slot;
 use super::timers::Armed;
@@ -184,6 +183,11 @@ impl Proxy {
             let to = SocketAddr::new(uri.ip()?, uri.port.unwrap_or(5060));
             self.topology.owns(target, to).then_some(to)
         };
+        if let Some(bound) = self.bound_hop(verified, dialog) {
+            // After a restart the connection is gone, and nobody listens at its far end.
+            let can_stand = bound.flow.is_some() || !self.topology.listener(bound).transport.is_stream();
+            return self.open(bound).filter(|_| can_stand).ok_or((430, "flow_gone"));
+        }
         let known = dialog.and_then(|slot| self.dialogs.get(slot)).map(|d| {
             // The sender is the caller: the request goes to the callee, and the other way round.
             if verified.from_caller { d.callee_hop } else { d.caller_hop }
@@ -201,6 +205,14 @@ impl Proxy {
                 Ok(self.flows.reuse(self.topology.hop_to(target, to)))
             }
         }
+    }
+
+    /// The way to a party that can be reached by nothing else, whatever a Route or its Contact says.
+    fn bound_hop(&self, verified: Verified, dialog: Option<Slot>) -> Option<Hop> {
+        let d = self.dialogs.get(dialog?)?;
+        let (hop, bound) =
+            if verified.from_caller { (d.callee_hop, d.callee_bound) } else { (d.caller_hop, d.caller_bound) };
+        bound.then_some(hop)
     }
 
     fn write_in_dialog(&self, cx: &Cx, m: &Message<'_>, next: &Next) -> (BranchName, Hop, bytes::Bytes, Changes) {
@@ -222,7 +234,9 @@ impl Proxy {
             out
         };
         let (mut hop, mut out) = (next.hop, write(next.hop));
-        if let Some(wider) = self.wider_way(next.target, hop, out.len()) {
+        if self.bound_hop(next.verified, next.dialog).is_none()
+            && let Some(wider) = self.wider_way(next.target, hop, out.len())
+        {
             (hop, out) = (wider, write(wider));
         }
         let (bytes, changes) = self.pass_in_dialog(cx, next, hop, out);
@@ -358,7 +372,9 @@ impl Proxy {
             call: None,
             effects: Vec::new(),
             identity: facts::identity(m),
-            parties: if told { facts::parties(m, &self.topology, trunk_index(cx.peer)) } else { Default::default() },
+            parties: if told { self.parties(cx, m) } else { Default::default() },
+            register: None,
+            decision: None,
             armed: Armed::default(),
         })
     }

@@ -217,6 +217,11 @@ pub enum Route {
         prefix: String,
         trunks: Vec<usize>,
     },
+    /// A registered client of a trunk, over the flow that it registered over.
+    Flow {
+        trunk: usize,
+        hop: Hop,
+    },
     /// One peer at one address.
     Dialog,
 }

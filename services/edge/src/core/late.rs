@@ -7,7 +7,7 @@ use sip::{Message, Name, NameAddr, Uri};
 
 use super::branch::Branch as BranchName;
 use super::dialogs::{Dialog, Phase};
-use super::invite::{Invite, Kind, Success};
+use super::invite::{Invite, Kind, Route, Success};
 use super::relay::{Client, Purpose, Relay};
 use super::slab::Slot;
 use super::story::ByeFacts;
@@ -43,6 +43,9 @@ impl Proxy {
             callee: branch.target,
             caller_hop: invite.back,
             callee_hop: branch.hop,
+            caller_bound: self.is_bound(invite.hop, invite.peer),
+            callee_bound: matches!(invite.route, Route::Flow { .. }) || self.is_bound(branch.hop, branch.target),
+            account: self.parties_with_target(invite).account.map(String::into_boxed_str),
             caller_number: boxed(&invite.parties.caller_raw),
             callee_number: boxed(&invite.parties.callee_raw),
             received: invite.received,
@@ -207,6 +210,8 @@ impl Proxy {
             call: Some(invite.call),
             identity: schemas::SipIdentity { call_id: invite.identity.call_id.clone(), ..Default::default() },
             parties: Default::default(),
+            register: None,
+            decision: None,
             armed: Armed::default(),
         };
         self.send(hop, bytes);

@@ -18,6 +18,7 @@ mod choice;
 pub mod control;
 mod cookie;
 mod dialogs;
+mod down;
 mod facts;
 mod flow_life;
 mod flows;
@@ -35,6 +36,8 @@ mod passing;
 pub mod policy;
 mod receive;
 mod refusals;
+mod register;
+mod registered;
 mod rejections;
 mod relay;
 mod relays;
@@ -44,6 +47,7 @@ mod snapshot;
 mod stateless;
 mod story;
 mod timers;
+mod token;
 mod topology;
 mod way;
 
@@ -60,6 +64,7 @@ use sip::{Index, Reject};
 
 pub use balance::Tier;
 pub use hop::{Flow, FlowIdentity, Hop};
+pub use register::POOL as REGISTRAR;
 pub use snapshot::{BlockSnapshot, Counters, NodeSnapshot, Snapshot, TrunkSnapshot, blocks};
 pub use topology::{Peer, Topology};
 
@@ -77,6 +82,7 @@ use invite::Invite;
 use journal::Journal;
 use limits::{Bucket, Budget};
 use policy::KeepAlives;
+use registered::Registered;
 use rejections::Rejections;
 use relay::Relay;
 use slab::{Slab, Slot};
@@ -241,6 +247,9 @@ pub struct Proxy {
     /// Copies of INVITEs that were answered before the restart are absorbed until then.
     absorbed: VecDeque<(u64, u128)>,
     keep_alives: KeepAlives,
+    registered: Registered,
+    /// Of this process, in flow tokens: a connection's number is worth nothing in another one.
+    epoch: u32,
     timers: Timers,
     house: Armed,
     next_second: u64,
@@ -300,6 +309,8 @@ impl Proxy {
             journal,
             absorbed: VecDeque::new(),
             keep_alives: keep_alive::fixed(&topology, now),
+            registered: Registered::default(),
+            epoch: seed.key(&[b"epoch", &now.wall_us.to_be_bytes(), &now.mono_us.to_be_bytes()]) as u32,
             timers: Timers::default(),
             house: Armed::default(),
             next_second: now.mono_us + 1_000_000,
@@ -342,7 +353,10 @@ impl Proxy {
                 self.receive(now, hop, head, Some(reject));
                 self.out.extend(hop.flow.map(|flow| Action::CloseFlow { flow }));
             }
-            Input::FlowClosed { flow } => self.flow_closed(now, flow),
+            Input::FlowClosed { flow } => {
+                self.registered.close(flow);
+                self.flow_closed(now, flow);
+            }
             Input::NoConnection { hop, stood } => self.no_connection(now, hop, stood),
             Input::FlowIdle { flow } => self.flow_idle(flow),
             Input::Refused { hop, reason } => self.refused_unread(now, hop, 0, reason),
@@ -408,7 +422,7 @@ impl Proxy {
                 Owner::Relay(slot) => {
                     let Some(mut relay) = self.relays.take(slot) else { continue };
                     if Timers::fired(&mut relay.armed, at) {
-                        self.tick_relay(now, &mut relay);
+                        self.tick_relay(now, slot, &mut relay);
                     }
                     self.put_relay(slot, relay);
                 }

@@ -15,6 +15,7 @@ use super::rejections::Refused;
 use super::topology::Peer;
 use super::way::sent_by;
 use super::{ClientRef, Cx, Hop, Proxy, ServerRef, branch};
+use crate::config::Admit;
 
 /// What we understand outside a dialog; anything else is answered with this list.
 pub const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, MESSAGE, SUBSCRIBE";
@@ -23,10 +24,14 @@ impl Proxy {
     /// A message, whatever it came by; or the head of one that broke its stream.
     pub(super) fn receive(&mut self, now: Now, hop: Hop, bytes: &[u8], broken: Option<Reject>) {
         self.counters.packets_in += 1;
-        if self.topology.listeners.get(hop.place()).is_none() {
+        let Some(admit) = self.topology.listeners.get(hop.place()).map(|l| l.admit) else {
             return;
-        }
-        let Some(peer) = self.topology.classify_hop(hop, None) else {
+        };
+        let peer = match admit {
+            Admit::Address => self.topology.classify_hop(hop, None),
+            _ => self.registered.enter(&self.topology, hop, self.flows.identity(hop)),
+        };
+        let Some(peer) = peer else {
             return self.refused_unread(now, hop, bytes.len(), "unknown_source");
         };
         let mut cx = Cx { now, hop, back: hop, peer };
@@ -39,7 +44,7 @@ impl Proxy {
         match judged {
             Judged { verdict: Verdict::KeepAlive, .. } => self.counters.keep_alives += 1,
             Judged { message: Some(message), reject: None, verdict } => {
-                if hop.flow.is_some() && message.is_request() {
+                if hop.flow.is_some() && message.is_request() && admit == Admit::Address {
                     self.know_sender(&mut cx, &message);
                 }
                 if let Peer::Node(n) = cx.peer {
@@ -104,6 +109,12 @@ impl Proxy {
     }
 
     fn request(&mut self, cx: &Cx, m: &Message<'_>, verdict: Verdict) {
+        if !self.may_send(cx, m.method()) {
+            return match m.method() {
+                Method::Ack => self.note_rejected(cx, m, "not_registered", None),
+                _ => self.reject(cx, m, 403, "not_registered"),
+            };
+        }
         match (m.method(), verdict) {
             (_, Verdict::Drop { why }) => return self.note_rejected(cx, m, why, None),
             (Method::Ack, _) => return self.ack(cx, m),
@@ -131,18 +142,22 @@ impl Proxy {
                 let extra = [("Unsupported", unknown.as_bytes())];
                 self.answer_locally(cx, m, key, status, if status == 420 { &extra } else { &[] });
             }
+            _ if self.sent_down(cx, m, key) => {}
             Method::Options => self.options(cx, m, key),
-            Method::Register
-            | Method::Message
-            | Method::Subscribe
-            | Method::Refer
-            | Method::Publish
-            | Method::Notify => {
+            Method::Register => self.register(cx, m, key),
+            Method::Message | Method::Subscribe | Method::Refer | Method::Publish | Method::Notify => {
                 self.answer_locally(cx, m, key, 405, &[("Allow", ALLOW)]);
             }
             Method::Bye | Method::Info | Method::Prack | Method::Update => self.answer_locally(cx, m, key, 481, &[]),
             _ => self.answer_locally(cx, m, key, 501, &[("Allow", ALLOW)]),
         }
+    }
+
+    /// Where the registrar decides who is let in, nothing but REGISTER goes before its yes.
+    fn may_send(&self, cx: &Cx, method: Method) -> bool {
+        method == Method::Register
+            || self.topology.listener(cx.hop).admit != Admit::Registrar
+            || cx.hop.flow.is_some_and(|flow| self.registered.is_admitted(flow, cx.now.mono_us))
     }
 
     /// A request that is known already is absorbed; the last answer goes out again.
@@ -203,7 +218,7 @@ impl Proxy {
                 let fits = relay.client.as_ref().is_some_and(|c| c.target == cx.peer || c.hop.addr == cx.hop.addr)
                     && m.call_id() == relay.identity.call_id.as_bytes();
                 if fits {
-                    self.relay_response(cx, &mut relay, m)
+                    self.relay_response(cx, slot, &mut relay, m)
                 } else {
                     self.stray(cx, m, "wrong_source")
                 }

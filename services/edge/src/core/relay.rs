@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use domain::{CallId, Now};
-use schemas::{SipIdentity, SipParties};
+use schemas::{SipDecision, SipIdentity, SipParties};
 use sip::transaction::{NonInviteClient, NonInviteServer};
 
 use super::Hop;
@@ -47,6 +47,22 @@ pub struct Client {
     pub retransmits: i32,
 }
 
+/// What a REGISTER needs beside what every relay has.
+#[derive(Debug)]
+pub struct Register {
+    /// The user of the address-of-record, who becomes the account of the connection.
+    pub user: String,
+    /// Takes all bindings away.
+    pub removes: bool,
+    /// The client did not ask for Path: ours stays between us and the registrar.
+    pub hides_path: bool,
+    pub pop_routes: usize,
+    /// Nodes that were asked.
+    pub tried: Vec<usize>,
+    /// When the node must have said anything at all; `u64::MAX` when nobody waits for that.
+    pub first_by: u64,
+}
+
 #[derive(Debug)]
 pub struct Relay {
     pub purpose: Purpose,
@@ -65,6 +81,8 @@ pub struct Relay {
     pub effects: Vec<Effect>,
     pub identity: SipIdentity,
     pub parties: SipParties,
+    pub register: Option<Box<Register>>,
+    pub decision: Option<Box<SipDecision>>,
     pub armed: Armed,
 }
 
@@ -73,7 +91,9 @@ impl Relay {
     pub fn deadline(&self) -> Option<u64> {
         let server = self.server.as_ref().and_then(|s| s.machine.deadline());
         let client = self.client.as_ref().and_then(|c| c.machine.deadline());
-        [server, client, self.silent_until].into_iter().flatten().min()
+        let silent = self.client.as_ref().is_some_and(|c| c.first_response_us.is_none());
+        let first = self.register.as_ref().map(|r| r.first_by).filter(|&at| silent && at != u64::MAX);
+        [server, client, self.silent_until, first].into_iter().flatten().min()
     }
 
     #[must_use]

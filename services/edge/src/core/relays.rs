@@ -7,6 +7,7 @@ use sip::{Index, Message};
 
 use super::admit::REMEMBERED_PER_OPEN;
 use super::dialogs::Phase;
+use super::invite::End;
 use super::relay::{Purpose, Relay};
 use super::slab::Slot;
 use super::story::ByeFacts;
@@ -101,7 +102,7 @@ impl Proxy {
         }
     }
 
-    pub(super) fn relay_response(&mut self, cx: &Cx, relay: &mut Relay, m: &Message<'_>) {
+    pub(super) fn relay_response(&mut self, cx: &Cx, slot: Slot, relay: &mut Relay, m: &Message<'_>) {
         let status = m.status();
         let since = relay.since(cx.now);
         let Some(client) = &mut relay.client else { return };
@@ -112,6 +113,10 @@ impl Proxy {
         if status == 100 || relay.finished.is_some() {
             return;
         }
+        if fails_over(m) && self.register_elsewhere(cx.now, slot, relay) {
+            return;
+        }
+        let hides_path = self.registrar_answered(cx.now, relay, m);
         if status == 408 {
             // Never for anything but INVITE (RFC 4320 §4.2): whoever asked gives up by itself at about this time.
             return self.end_silently(cx.now, relay, Some(m));
@@ -122,6 +127,7 @@ impl Proxy {
         let (bytes, mut passed) = self.pass_answer(&relay.request, ways, m, other);
         relay.effects.append(&mut passed.effects);
         self.watch_session(cx.now, ways, m, passed.interval);
+        let bytes = if hides_path { super::register::without_path(bytes) } else { bytes };
         let status = other.unwrap_or(status);
         self.respond_relay(cx.now, relay, status, bytes);
         if status >= 200 {
@@ -129,7 +135,7 @@ impl Proxy {
         }
     }
 
-    pub(super) fn tick_relay(&mut self, now: Now, relay: &mut Relay) {
+    pub(super) fn tick_relay(&mut self, now: Now, slot: Slot, relay: &mut Relay) {
         if let Some(server) = &mut relay.server {
             server.machine.handle(now.mono_us, ServerInput::Tick);
         }
@@ -137,6 +143,7 @@ impl Proxy {
             client.machine.handle(now.mono_us, ClientInput::Tick);
         }
         self.run_relay(relay);
+        self.tick_register(now, slot, relay);
         let gave_up = relay.client.as_ref().is_some_and(|c| c.machine.state() == NonInviteClientState::Ended);
         if gave_up && relay.finished.is_none() {
             self.end_silently(now, relay, None);
@@ -216,6 +223,20 @@ impl Proxy {
         }
     }
 
+    /// A node is gone: registrations that wait for it are taken to the next one.
+    pub(super) fn move_registrations(&mut self, now: Now, gone: Peer) {
+        let waits = |r: &Relay| {
+            r.register.is_some() && r.finished.is_none() && r.client.as_ref().is_some_and(|c| c.target == gone)
+        };
+        let waiting: Vec<Slot> =
+            self.relays.slots().filter(|&s| self.relays.get(s).is_some_and(|r| waits(r))).collect();
+        for slot in waiting {
+            let Some(mut relay) = self.relays.take(slot) else { continue };
+            self.register_elsewhere(now, slot, &mut relay);
+            self.put_relay(slot, relay);
+        }
+    }
+
     /// A node is gone: BYEs on their way to it are answered at once.
     pub(super) fn release_byes(&mut self, now: Now, gone: Peer) {
         let waiting: Vec<Slot> = self
@@ -238,4 +259,10 @@ impl Proxy {
             self.put_relay(slot, relay);
         }
     }
+}
+
+/// Another node may do better: the answer is about this one, not about the request.
+fn fails_over(m: &Message<'_>) -> bool {
+    let end = End::Status { status: m.status(), q850: false };
+    end.fails_over()
 }

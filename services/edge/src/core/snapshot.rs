@@ -38,6 +38,7 @@ counters! {
     invites: "Initial INVITEs",
     attempts: "INVITEs forwarded",
     failovers: "INVITEs forwarded to another next hop after a failure",
+    registrations: "REGISTERs forwarded to a registrar",
     answered: "Initial INVITEs answered",
     failed: "Initial INVITEs forwarded and not answered",
     refused: "Initial INVITEs refused by the edge",

@@ -3,7 +3,7 @@
 
 use domain::{LegId, Now};
 use schemas::{
-    SipAuth, SipBranch, SipCorrelation, SipDecision, SipDialogEnd, SipIdentity, SipOutcome, SipPolicy, SipResponse,
+    SipBranch, SipCorrelation, SipDecision, SipDialogEnd, SipIdentity, SipOutcome, SipParties, SipPolicy, SipResponse,
     SipSent, SipTiming, SipTransaction,
 };
 use sip::Message;
@@ -39,6 +39,13 @@ fn us(value: u64) -> i64 {
 }
 
 impl Proxy {
+    /// Who calls whom, and whose account it is: a client's own, where its connection says it.
+    pub(super) fn parties(&self, cx: &Cx, m: &Message<'_>) -> SipParties {
+        let trunk = trunk_index(cx.peer);
+        let parties = facts::parties(m, &self.topology, trunk);
+        SipParties { account: trunk.and_then(|t| self.account_at(cx.hop, t)), ..parties }
+    }
+
     fn emit(&mut self, event: SipTransaction) {
         self.out.push_back(Action::Transaction(Box::new(event)));
     }
@@ -75,7 +82,7 @@ impl Proxy {
     }
 
     /// A call from a node belongs to the trunk that it goes to.
-    fn parties_with_target(&self, invite: &Invite) -> schemas::SipParties {
+    pub(super) fn parties_with_target(&self, invite: &Invite) -> SipParties {
         let mut parties = invite.parties.clone();
         if parties.trunk_id.is_none()
             && let Some(Peer::Trunk(t)) = invite.branches.last().map(|b| b.target)
@@ -150,19 +157,7 @@ impl Proxy {
 
     fn outcome(&self, invite: &Invite, status: u16, phrase: String, produced_by: &str) -> SipOutcome {
         let challenge = schemas::grammar::is_challenge(status);
-        let auth = match (&invite.auth, matches!(status, 401 | 407)) {
-            (None, false) => None,
-            (auth, challenged) => {
-                let mut auth = auth.clone().unwrap_or_default();
-                auth.challenged = challenged;
-                auth.result = auth.credentials_present.then(|| match status {
-                    200..=299 => "accepted".to_owned(),
-                    401 | 403 | 407 => "rejected".to_owned(),
-                    _ => "unknown".to_owned(),
-                });
-                Some(auth)
-            }
-        };
+        let auth = facts::auth_outcome(invite.auth.clone(), status, None);
         SipOutcome {
             status: Some(status),
             status_class: Some(i32::from(status / 100)),
@@ -309,10 +304,8 @@ impl Proxy {
             (None, Some(_)) => "timeout",
             (None, None) => "edge",
         };
-        let auth = request
-            .as_ref()
-            .and_then(facts::auth)
-            .map(|auth| SipAuth { challenged: matches!(status, 401 | 407), ..auth });
+        let auth = request.as_ref().and_then(|m| facts::auth(m, &self.keys));
+        let auth = facts::auth_outcome(auth, status, m);
         let event = SipTransaction {
             event_type: "transaction".to_owned(),
             call_root_id: relay.call.map(|c| c.to_string()).unwrap_or_default(),
@@ -321,7 +314,7 @@ impl Proxy {
             occurred_mono_us: us(now.mono_us),
             source_side: server.peer.side().as_str().to_owned(),
             source_id: self.topology.id_of(server.peer).to_owned(),
-            attempt: i32::from(relay.client.is_some()),
+            attempt: relay.register.as_ref().map_or(i32::from(relay.client.is_some()), |r| r.tried.len() as i32),
             identity: relay.identity.clone(),
             transport: request.as_ref().map(|m| self.transport(m, server.hop)),
             parties: Some(relay.parties.clone()),
@@ -345,12 +338,12 @@ impl Proxy {
                 auth,
                 ..SipOutcome::default()
             }),
-            decision: relay.reason.map(|why| SipDecision { reason: Some(why.to_owned()), ..SipDecision::default() }),
+            decision: decision_of(relay),
             branches: relay
                 .client
                 .iter()
                 .map(|c| SipBranch {
-                    attempt: 1,
+                    attempt: relay.register.as_ref().map_or(1, |r| r.tried.len() as i32),
                     branch: c.text.clone(),
                     target_side: c.target.side().as_str().to_owned(),
                     target_id: self.topology.id_of(c.target).to_owned(),
@@ -420,7 +413,7 @@ impl Proxy {
                 to_uri: Some(d.to_uri.to_string()),
                 ..SipIdentity::default()
             },
-            parties: Some(parties),
+            parties: Some(SipParties { account: d.account.as_deref().map(str::to_owned), ..parties }),
             timing: Some(SipTiming {
                 received_us: Some(d.received.wall_us),
                 received_mono_us: Some(us(d.received.mono_us)),
@@ -438,6 +431,15 @@ impl Proxy {
             }),
             ..SipTransaction::default()
         }
+    }
+}
+
+/// Where it was sent and by which rule, and why we answered it ourselves.
+fn decision_of(relay: &Relay) -> Option<SipDecision> {
+    let decision = relay.decision.as_deref().cloned();
+    match relay.reason {
+        Some(why) => Some(SipDecision { reason: Some(why.to_owned()), ..decision.unwrap_or_default() }),
+        None => decision,
     }
 }
 

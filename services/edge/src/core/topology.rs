@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::Hop;
 use super::policy::TrunkPolicy;
-use crate::config::{Config, Late2xx, Side, Source, Transport};
+use crate::config::{Admit, Config, Late2xx, Side, Source, Transport};
 
 /// A trunk or a node, by its place in the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,6 +31,11 @@ pub struct Listener {
     pub id: String,
     pub side: Side,
     pub transport: Transport,
+    pub admit: Admit,
+    /// Whose clients it has, when it does not go by addresses.
+    pub trunk: Option<usize>,
+    /// Of its id, for flow tokens.
+    pub hash: u32,
     /// What peers know it by.
     pub address: SocketAddr,
     /// The same as text, for Via and Record-Route.
@@ -62,6 +67,14 @@ pub struct Node {
     pub listener: Option<usize>,
     pub pool: String,
     pub weight: f64,
+    pub registrar: bool,
+}
+
+impl Node {
+    #[must_use]
+    pub fn is_in(&self, pool: &str) -> bool {
+        self.pool == pool || (self.registrar && pool == super::REGISTRAR)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -95,7 +108,16 @@ impl Topology {
     pub fn new(config: &Config, bound: &[SocketAddr]) -> Topology {
         let listener = |(l, &bound): (&crate::config::ListenerConfig, &SocketAddr)| {
             let address = l.advertise.unwrap_or(bound);
-            Listener { id: l.id.clone(), side: l.side, transport: l.transport, address, host: address.to_string() }
+            Listener {
+                id: l.id.clone(),
+                side: l.side,
+                transport: l.transport,
+                admit: l.admit,
+                trunk: l.trunk.as_ref().and_then(|id| config.trunks.iter().position(|t| &t.id == id)),
+                hash: domain::hash32(&l.id),
+                address,
+                host: address.to_string(),
+            }
         };
         let listener_place = |id: &String| config.listeners.iter().position(|l| &l.id == id);
         let emergency =
@@ -121,6 +143,7 @@ impl Topology {
             listener: n.listener.as_ref().and_then(listener_place),
             pool: n.pool.clone(),
             weight: n.weight,
+            registrar: n.registrar,
         };
         let place = |id: &String| config.trunks.iter().position(|t| &t.id == id);
         let mut routes: Vec<Route> = config
@@ -194,11 +217,16 @@ impl Topology {
         exact(from).or_else(by_listening).or_else(by_network).or_else(by_ip)
     }
 
-    /// Whether anybody who may connect to that listener has that address.
+    /// Whether anybody who may connect to that listener has that address; any address may where the handshake or the registrar
+    /// decides.
     #[must_use]
     pub fn admits(&self, listener: u16, from: SocketAddr) -> bool {
-        let Some(side) = self.listeners.get(usize::from(listener)).map(|l| l.side) else { return false };
-        self.by_ip.contains_key(&(side, from.ip().to_canonical())) || self.classify(side, from).is_some()
+        let Some((side, admit)) = self.listeners.get(usize::from(listener)).map(|l| (l.side, l.admit)) else {
+            return false;
+        };
+        admit != Admit::Address
+            || self.by_ip.contains_key(&(side, from.ip().to_canonical()))
+            || self.classify(side, from).is_some()
     }
 
     /// Whether a peer may be spoken to at that address, and speaks from it; several trunks may share one.
@@ -270,6 +298,19 @@ impl Topology {
                 || own(Side::Node).any(|l| l.address.ip().to_canonical() == ip)
         };
         !own(Side::Trunk).any(|l| l.address == address) && is_nodes()
+    }
+
+    /// A URI that leads to us over that listener, for a node or client on its side.
+    #[must_use]
+    pub fn uri_at(&self, hop: Hop, user: &str) -> String {
+        let listener = self.listener(hop);
+        format!("sip:{user}@{}{};lr", listener.host, listener.transport.as_uri_param())
+    }
+
+    /// Whether any node keeps registrations.
+    #[must_use]
+    pub fn has_registrar(&self) -> bool {
+        self.nodes.iter().any(|n| n.is_in(super::REGISTRAR))
     }
 
     /// Whether a host and port in a Route are one of our own.

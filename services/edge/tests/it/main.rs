@@ -15,6 +15,7 @@ mod memory;
 mod peers;
 mod policies;
 mod proxy_rules;
+mod register;
 mod restart;
 mod secure;
 mod service;

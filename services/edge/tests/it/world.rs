@@ -114,7 +114,10 @@ impl World {
 
     /// With the addresses of its listeners.
     pub fn bound(config: Config, bound: Vec<SocketAddr>) -> World {
-        let now = Now { wall_us: 1_764_000_000_000_000, mono_us: 5_000_000 };
+        World::started_at(Now { wall_us: 1_764_000_000_000_000, mono_us: 5_000_000 }, config, bound)
+    }
+
+    pub fn started_at(now: Now, config: Config, bound: Vec<SocketAddr>) -> World {
         World::start(config, bound, now, Journal::none(), None)
     }
 

@@ -242,7 +242,9 @@ impl Journal {
             w.text(&dialog.callee_number);
             w.now(dialog.received);
             w.now(dialog.answered);
-            w.u8(u8::from(!dialog.late));
+            let flags = [(!dialog.late, 1), (dialog.caller_bound, 2), (dialog.callee_bound, 4)];
+            w.u8(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum());
+            w.option(dialog.account.as_deref());
         })
     }
 
@@ -422,6 +424,13 @@ impl Reading<'_> {
             status: (bye >> 8) as u16,
             received: Now { wall_us: found.marks[BYE_WALL].cast_signed(), mono_us: found.marks[BYE_AT] },
         });
+        let from_uri = self.r.boxed()?;
+        let to_uri = self.r.boxed()?;
+        let (caller, callee) = (self.peer()?, self.peer()?);
+        let (caller_hop, callee_hop) = (self.hop()?, self.hop()?);
+        let (caller_number, callee_number) = (self.r.boxed()?, self.r.boxed()?);
+        let (received, answered) = (self.r.now()?, self.r.now()?);
+        let flags = self.r.u8()?;
         let moved = u32::try_from(found.marks[MOVED].wrapping_sub(1)).ok();
         let dialog = Dialog {
             call,
@@ -432,16 +441,19 @@ impl Reading<'_> {
             caller_tag,
             callee_tag,
             cseq,
-            from_uri: self.r.boxed()?,
-            to_uri: self.r.boxed()?,
-            caller: self.peer()?,
-            callee: self.peer()?,
-            caller_hop: self.hop()?,
-            callee_hop: self.hop()?,
-            caller_number: self.r.boxed()?,
-            callee_number: self.r.boxed()?,
-            received: self.r.now()?,
-            answered: self.r.now()?,
+            from_uri,
+            to_uri,
+            caller,
+            callee,
+            caller_hop,
+            callee_hop,
+            caller_bound: flags & 2 > 0,
+            callee_bound: flags & 4 > 0,
+            account: self.r.option()?.map(String::into_boxed_str),
+            caller_number,
+            callee_number,
+            received,
+            answered,
             ack_us: found.marks[ACK].checked_sub(1),
             reinvites: i32::try_from(found.marks[REINVITES]).unwrap_or(i32::MAX),
             // The next refresh says it again; until then only the longest call counts.
@@ -449,7 +461,7 @@ impl Reading<'_> {
             phase: if ending.is_some() { Phase::Ending } else { Phase::Open },
             ending,
             moved_to: moved.and_then(|hash| self.topology.node_by_hash(hash)),
-            late: self.r.u8()? == 0,
+            late: flags & 1 == 0,
             kept: Some(found.place),
             key: 0,
         };
