@@ -11,6 +11,7 @@ mod dead_log;
 mod dialogs;
 mod failover;
 mod feedback;
+mod lossy;
 mod memory;
 mod peers;
 mod policies;

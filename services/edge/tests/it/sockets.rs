@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::lossy::{Lossy, Weather};
 use domain::Clock;
-use edge::{Config, NodeConfig, RouteConfig, Running, TrunkConfig};
+use edge::{Config, ListenerConfig, NodeConfig, RouteConfig, Running, TrunkConfig};
 use kit::clock::SystemClock;
 use schemas::{BlockScope, ControlAck, ControlBlock, Event, SipTransaction, grammar};
 use sim::carrier::{CallPlan, Carrier, CarrierConfig, CarrierHandle};
@@ -30,11 +31,18 @@ struct Lab {
     caller: CarrierHandle,
     far: CarrierHandle,
     nodes: [SwitchHandle; 2],
+    /// Between the carriers and the edge, in their order.
+    wires: Vec<Lossy>,
     _dir: tempfile::TempDir,
 }
 
 impl Lab {
     async fn start() -> Lab {
+        Lab::start_in(None).await
+    }
+
+    /// With bad wires between the carriers and the edge.
+    async fn start_in(weather: Option<Weather>) -> Lab {
         let dir = tempfile::tempdir().unwrap();
         let log: Arc<dyn EventLog> = EmbeddedLog::open(EmbeddedConfig::new(dir.path().join("log"))).unwrap();
         log.ensure_topics(schemas::all_topics()).await.unwrap();
@@ -57,35 +65,56 @@ impl Lab {
         let caller = Carrier::start(CarrierConfig::new("north", loopback(), loopback(), 1, ledger.clone())).unwrap();
         let far = Carrier::start(CarrierConfig::new("far", loopback(), loopback(), 2, ledger.clone())).unwrap();
         let mut nodes = Vec::new();
-        for id in ["fs-1", "fs-2"] {
-            nodes.push(Switch::start(SwitchConfig { id: id.into(), ..SwitchConfig::default() }).await.unwrap());
+        for (seed, id) in (21..).zip(["fs-1", "fs-2"]) {
+            // Two nodes that number their calls alike would pass for one request that came by two ways.
+            nodes.push(Switch::start(SwitchConfig { id: id.into(), seed, ..SwitchConfig::default() }).await.unwrap());
         }
         let nodes: [SwitchHandle; 2] = nodes.try_into().ok().unwrap();
 
-        let trunk = |carrier: &CarrierHandle, address: Option<SocketAddr>| TrunkConfig {
+        let wires: Vec<Lossy> = weather
+            .iter()
+            .flat_map(|weather| [(&caller, 11), (&far, 12)].map(|(c, seed)| Lossy::start(c.addr(), *weather, seed)))
+            .collect();
+        // Where the edge meets a carrier: its own address, or the end of its wire.
+        let met = |at: usize, carrier: &CarrierHandle| wires.get(at).map_or(carrier.addr(), |wire| wire.back);
+        let trunk = |at: usize, carrier: &CarrierHandle, called: bool| TrunkConfig {
             id: carrier.id().to_owned(),
-            sources: vec![edge::Source::Port(carrier.addr())],
-            address,
+            sources: vec![edge::Source::Port(met(at, carrier))],
+            address: called.then(|| met(at, carrier)),
+            listener: wires.get(at).map(|_| carrier.id().to_owned()),
             ..TrunkConfig::default()
         };
         let node =
             |switch: &SwitchHandle| NodeConfig { id: switch.id(), address: switch.sip_addr(), ..NodeConfig::default() };
         let mut config = Config {
-            trunks: vec![trunk(&caller, None), trunk(&far, Some(far.addr()))],
+            trunks: vec![trunk(0, &caller, false), trunk(1, &far, true)],
             nodes: nodes.iter().map(node).collect(),
             routes: vec![RouteConfig { prefix: String::new(), trunks: vec!["far".into()] }],
             drain_ms: 8_000,
             ..Config::default()
         };
         config.listeners.iter_mut().for_each(|l| l.bind = loopback());
+        for (wire, carrier) in wires.iter().zip([&caller, &far]) {
+            // What a carrier is told to send to is its own end of the wire.
+            let id = carrier.id().to_owned();
+            let own = ListenerConfig { id, advertise: Some(wire.front), ..config.listeners[0].clone() };
+            config.listeners.push(own);
+        }
         let client = Client { log: Arc::clone(&log), publisher: publisher.clone() };
         let edge = edge::run(config, service, client).await.unwrap();
-        caller.set_edge(edge.trunk_addr).await.unwrap();
-        far.set_edge(edge.trunk_addr).await.unwrap();
+        for (at, carrier) in [&caller, &far].into_iter().enumerate() {
+            let Some(wire) = wires.get(at) else {
+                carrier.set_edge(edge.trunk_addr).await.unwrap();
+                continue;
+            };
+            let (_, bound) = edge.listeners.iter().find(|(id, _)| id == carrier.id()).unwrap();
+            wire.set_edge(*bound);
+            carrier.set_edge(wire.front).await.unwrap();
+        }
         for node in &nodes {
             node.set_gateway(edge.node_addr).await;
         }
-        Lab { edge, life, log, publisher, operator, ledger, caller, far, nodes, _dir: dir }
+        Lab { edge, life, log, publisher, operator, ledger, caller, far, nodes, wires, _dir: dir }
     }
 
     async fn place(&self, call_id: &str, to: &str, hold_ms: u64) {
@@ -250,4 +279,34 @@ async fn a_stop_lets_calls_in_set_up_finish_and_takes_no_new_ones() {
     };
     lab.until("answered at the carrier", answered).await;
     grammar::check_so_far(&lab.stories().await).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_five_percent_loss_and_reordering_every_call_completes_and_none_is_told_twice() {
+    let lab = Lab::start_in(Some(Weather { loss: 5, late: 20, late_ms: 60 })).await;
+    lab.until("nodes up", || lab.edge.snapshot().nodes.iter().all(|n| n.rtt_us.is_some())).await;
+    let calls = 240;
+    for i in 0..calls {
+        // Half of them end at a node, half go on to the far carrier and pass the edge twice.
+        let to = ["+4930123001", "+4930124001"][(i % 2) as usize];
+        lab.place(&format!("lossy-{i}"), to, 300 + i % 7 * 60).await;
+    }
+    lab.settled().await;
+    lab.until("no dialog left", || lab.edge.snapshot().dialogs == 0).await;
+    let books = lab.ledger.snapshot();
+    let lost: Vec<_> = books.calls.iter().filter(|c| c.final_code != Some(200)).collect();
+    assert!(books.calls.len() as u64 == calls && lost.is_empty(), "{lost:#?}");
+    let events = lab.stories().await;
+    grammar::check(&events).unwrap();
+    for call in &books.calls {
+        let told = |what: &str| {
+            let of = |e: &&SipTransaction| e.event_type == what && e.identity.call_id == *call.call_id;
+            events.iter().filter(of).count()
+        };
+        assert_eq!((told("answered"), told("final"), told("refused")), (1, 0, 0), "{}", call.call_id);
+    }
+    let (lost, late) = lab.wires.iter().map(Lossy::counts).fold((0, 0), |sum, c| (sum.0 + c.0, sum.1 + c.1));
+    println!("{calls} calls through {lost} lost and {late} overtaken packets, {} events", events.len());
+    assert!(lost > 30 && late > 100, "{lost} lost, {late} late");
+    assert_eq!(lab.life.stop().await.abandoned, Vec::<String>::new());
 }
