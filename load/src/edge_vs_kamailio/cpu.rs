@@ -1,4 +1,4 @@
-//! The CPU that a process and everything in its process group has used, user and system, all threads.
+//! The CPU that a process, or everything in its process group, has used: user and system, all threads.
 
 use std::fs;
 use std::time::Duration;
@@ -17,7 +17,17 @@ pub fn of_group(group: u32) -> anyhow::Result<Duration> {
             ticks += stat.ticks;
         }
     }
-    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    Ok(time(ticks))
+}
+
+pub fn of_process(pid: u32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).context(path.clone())?;
+    Ok(time(Stat::parse(&stat).context(path)?.ticks))
+}
+
+fn time(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 struct Stat {

@@ -1,13 +1,18 @@
 //! What a call costs at the edge against Kamailio: CPU of all processes and threads, user and system, at the same rate.
 //!
 //! Equal features: static allow-list, Max-Forwards, sanity, Record-Route, stateful relay, two nodes in turn with failover. The edge
-//! also publishes every event through its ring into the embedded log, synced. Both are driven by the same SIPp scenarios, in turns,
-//! each turn a fresh process; the median turn counts. A turn is void when a call failed, when the edge published anything but three
-//! events per call, or when Kamailio costs more than 600 µs per call: then it was set up badly and the ratio would flatter us.
+//! also publishes every event through its ring into the embedded log, synced (with a broker: through ring and spool into Kafka). Both
+//! are driven by the same SIPp scenarios, in turns, each turn a fresh process; the median turn counts. The measured window begins
+//! when the calls have run for longer than any transaction is remembered, so that what is cleaned up late is paid for in it.
+//!
+//! A turn is void when a call failed, when the edge published anything but three events per call, or when Kamailio costs more than
+//! 600 µs per call: then it was set up badly and the ratio would flatter us.
 //!
 //! Gate: ratio ≤ 0.35.
 
+mod broker;
 mod cpu;
+mod debian;
 mod peers;
 mod sipp;
 
@@ -15,52 +20,103 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::json;
 
+use self::broker::Broker;
 use self::peers::{Peer, Scene};
-use self::sipp::Load;
+use self::sipp::{Load, Scenarios};
 
+const USAGE: &str = "edge-vs-kamailio [--gate] [--smoke] [--kafka HOST:PORT] [--rate N] [--turns N] [--scenarios FOLDER] [--binary FILE]";
 const MAX_RATIO: f64 = 0.35;
 const MAX_KAMAILIO_US: f64 = 600.0;
-const WARM_UP: u64 = 500;
+/// Below this nobody's figures mean much.
+const MIN_RATE: u32 = 1000;
+
+struct Asked {
+    gate: bool,
+    turns: usize,
+    load: Load,
+    kafka: Option<String>,
+    scenarios: Scenarios,
+    /// Another build of `trunkline`, for a comparison.
+    binary: Option<PathBuf>,
+}
+
+/// What a turn came to.
+struct Turn {
+    us_per_call: f64,
+    calls: u64,
+    broker_us_per_call: Option<f64>,
+}
 
 pub fn run(args: &[String]) -> anyhow::Result<bool> {
-    let flag = |name: &str| args.iter().any(|a| a == name);
-    let unknown = args.iter().find(|a| !["--gate", "--smoke"].contains(&a.as_str()));
-    ensure!(unknown.is_none(), "unknown argument {unknown:?}: edge-vs-kamailio [--gate] [--smoke]");
-    for (program, package) in [("kamailio", "kamailio"), ("sipp", "sip-tester")] {
-        let found = Command::new(program).arg("-v").output().is_ok();
-        ensure!(found, "{program} is missing: apt-get install {package}");
-    }
-    let (turns, load) = if flag("--smoke") {
-        (1, Load { rate: 200, calls: 600, hold: Duration::from_millis(300) })
-    } else {
-        (3, Load { rate: 1000, calls: 12_000, hold: Duration::from_secs(1) })
-    };
-    let binary = build()?;
-    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
-    for turn in 1..=turns {
-        theirs.push(turn_of_kamailio(load).with_context(|| format!("kamailio, turn {turn}"))?);
-        ours.push(turn_of_edge(load, &binary).with_context(|| format!("edge, turn {turn}"))?);
-        println!("turn {turn}: kamailio {:.0} µs per call, edge {:.0} µs", theirs[turn - 1], ours[turn - 1]);
+    let asked = parse(args)?;
+    debian::ensure_installed()?;
+    let binary = asked.binary.clone().map_or_else(build, Ok)?;
+    let (mut theirs, mut ours, mut broker) = (Vec::new(), Vec::new(), Vec::new());
+    let mut calls = 0;
+    for turn in 1..=asked.turns {
+        let one = turn_of_kamailio(&asked).with_context(|| format!("kamailio, turn {turn}"))?;
+        let two = turn_of_edge(&asked, &binary).with_context(|| format!("edge, turn {turn}"))?;
+        println!("turn {turn}: kamailio {:.0} µs per call, edge {:.0} µs", one.us_per_call, two.us_per_call);
+        theirs.push(one.us_per_call);
+        ours.push(two.us_per_call);
+        broker.extend(two.broker_us_per_call);
+        calls = two.calls;
     }
     let (theirs, ours) = (median(&mut theirs), median(&mut ours));
-    ensure!(flag("--smoke") || theirs <= MAX_KAMAILIO_US, "void: kamailio costs {theirs:.0} µs per call");
+    ensure!(asked.load.rate < MIN_RATE || theirs <= MAX_KAMAILIO_US, "void: kamailio costs {theirs:.0} µs per call");
     let ratio = ours / theirs;
     let pass = ratio <= MAX_RATIO;
-    println!("{} calls at {} calls/s, median of {turns} turns each", load.calls, load.rate);
+    let log = if asked.kafka.is_some() { "spool and Kafka" } else { "the embedded log, synced" };
+    println!("{} calls/s, {calls} calls in the window, median of {} turns each", asked.load.rate, asked.turns);
     println!("{:10} {theirs:>7.0} µs CPU per call", "kamailio");
-    println!("{:10} {ours:>7.0} µs CPU per call, three events each published and synced", "edge");
+    println!("{:10} {ours:>7.0} µs CPU per call, three events each published through the ring into {log}", "edge");
+    let broker = (!broker.is_empty()).then(|| median(&mut broker));
+    if let Some(us) = broker {
+        println!("{:10} {us:>7.0} µs CPU per call, not counted", "broker");
+    }
     println!("ratio {ratio:.2} (gate {MAX_RATIO}): {}", if pass { "pass" } else { "MISSED" });
     println!(
         "{}",
         json!({
             "bench": "edge-vs-kamailio", "ratio": (ratio * 1000.0).round() / 1000.0, "gate": MAX_RATIO, "pass": pass,
-            "kamailio_us": theirs.round(), "edge_us": ours.round(), "calls": load.calls, "rate": load.rate,
+            "kamailio_us": theirs.round(), "edge_us": ours.round(), "broker_us": broker.map(f64::round),
+            "calls": calls, "rate": asked.load.rate, "turns": asked.turns,
         })
     );
-    Ok(pass || !flag("--gate"))
+    Ok(pass || !asked.gate)
+}
+
+fn parse(args: &[String]) -> anyhow::Result<Asked> {
+    let full = Load {
+        rate: 1000,
+        before: Duration::from_secs(36),
+        window: Duration::from_secs(15),
+        hold: Duration::from_secs(1),
+    };
+    let mut asked =
+        Asked { gate: false, turns: 3, load: full, kafka: None, scenarios: Scenarios::ours(), binary: None };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("{arg} needs a value: {USAGE}"));
+        match arg.as_str() {
+            "--gate" => asked.gate = true,
+            "--smoke" => {
+                asked.turns = 1;
+                asked.load = Load { rate: 200, before: Duration::from_secs(2), window: Duration::from_secs(3), ..full };
+            }
+            "--kafka" => asked.kafka = Some(value()?.clone()),
+            "--rate" => asked.load.rate = value()?.parse().context("--rate takes calls per second")?,
+            "--turns" => asked.turns = value()?.parse().context("--turns takes a number")?,
+            "--binary" => asked.binary = Some(std::path::absolute(value()?)?),
+            "--scenarios" => asked.scenarios = Scenarios::in_folder(value()?)?,
+            _ => bail!("unknown argument {arg:?}: {USAGE}"),
+        }
+    }
+    ensure!(asked.turns > 0 && asked.load.rate > 0, "{USAGE}");
+    Ok(asked)
 }
 
 /// The binary, brought up to date first: nobody measures yesterday's code.
@@ -74,37 +130,56 @@ fn build() -> anyhow::Result<PathBuf> {
     Ok(own.with_file_name("trunkline"))
 }
 
-fn scene(dir: &Path) -> anyhow::Result<(Scene, [sipp::Process; 2])> {
+fn scene(scenarios: &Scenarios, dir: &Path) -> anyhow::Result<(Scene, [sipp::Process; 2])> {
     let nodes = [sipp::free()?, sipp::free()?];
     let scene = Scene { caller: sipp::free()?, nodes };
-    Ok((scene, [sipp::node(nodes[0], dir)?, sipp::node(nodes[1], dir)?]))
+    Ok((scene, [sipp::node(nodes[0], scenarios, dir)?, sipp::node(nodes[1], scenarios, dir)?]))
 }
 
-fn turn_of_kamailio(load: Load) -> anyhow::Result<f64> {
+fn turn_of_kamailio(asked: &Asked) -> anyhow::Result<Turn> {
     let dir = crate::place::on_disk()?;
-    let (scene, _nodes) = scene(dir.path())?;
+    let (scene, _nodes) = scene(&asked.scenarios, dir.path())?;
     let peer = peers::kamailio(scene, dir.path())?;
-    measure(&peer, scene, load, dir.path())
+    Ok(measure(&peer, scene, asked, None, dir.path())?.0)
 }
 
-fn turn_of_edge(load: Load, binary: &Path) -> anyhow::Result<f64> {
+fn turn_of_edge(asked: &Asked, binary: &Path) -> anyhow::Result<Turn> {
     let dir = crate::place::on_disk()?;
-    let (scene, _nodes) = scene(dir.path())?;
+    let (scene, _nodes) = scene(&asked.scenarios, dir.path())?;
     let run_dir = crate::place::in_memory()?;
-    let (peer, log) = peers::edge(scene, binary, dir.path(), run_dir.path())?;
-    let cost = measure(&peer, scene, load, dir.path())?;
-    peers::published(&log)?.complete(load.calls + WARM_UP.min(load.calls))?;
-    Ok(cost)
+    let broker = asked.kafka.as_deref().map(Broker::find).transpose()?;
+    let (peer, log) = peers::edge(scene, binary, broker.as_ref(), dir.path(), run_dir.path())?;
+    let (turn, placed) = measure(&peer, scene, asked, broker.as_ref(), dir.path())?;
+    log.published()?.complete(placed)?;
+    Ok(turn)
 }
 
-/// Microseconds of CPU per call, after a warm-up that is not counted.
-fn measure(peer: &Peer, scene: Scene, load: Load, dir: &Path) -> anyhow::Result<f64> {
-    let warm_up = Load { calls: WARM_UP.min(load.calls), ..load };
-    sipp::call(scene.caller, peer.at, warm_up, dir)?.all_good(warm_up)?;
-    let before = cpu::of_group(peer.group())?;
-    sipp::call(scene.caller, peer.at, load, dir)?.all_good(load)?;
-    let used = cpu::of_group(peer.group())?.saturating_sub(before);
-    Ok(used.as_secs_f64() * 1e6 / load.calls as f64)
+/// Microseconds of CPU per call inside the window, and how many calls were placed in all.
+fn measure(
+    peer: &Peer,
+    scene: Scene,
+    asked: &Asked,
+    broker: Option<&Broker>,
+    dir: &Path,
+) -> anyhow::Result<(Turn, u64)> {
+    let used = || -> anyhow::Result<(Duration, Duration)> {
+        Ok((cpu::of_group(peer.group())?, broker.map(Broker::cpu).transpose()?.unwrap_or_default()))
+    };
+    let mut calls = sipp::Caller::start(scene.caller, peer.at, asked.load, &asked.scenarios, dir)?;
+    let placed_before = calls.run_for(asked.load.before)?;
+    let before = used()?;
+    let placed_after = calls.run_for(asked.load.before + asked.load.window)?;
+    let after = used()?;
+    let placed = calls.finish()?;
+    let inside = placed_after.saturating_sub(placed_before);
+    ensure!(inside as f64 >= 0.95 * asked.load.inside(), "void: only {inside} calls were placed in the window");
+    let us = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() * 1e6 / inside as f64;
+    let turn = Turn {
+        us_per_call: us(before.0, after.0),
+        calls: inside,
+        broker_us_per_call: broker.map(|_| us(before.1, after.1)),
+    };
+    Ok((turn, placed))
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use schemas::{Event, SipTransaction};
-use stream::{EmbeddedLog, EventLog, Start, Subscription, header};
+use stream::{EmbeddedLog, EventLog, KafkaConfig, KafkaLog, Start, Subscription, header};
 
+use super::broker::Broker;
 use super::sipp::{self, Process};
+use crate::leftovers::Leftovers;
 
 /// Where everybody stands.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +32,7 @@ pub struct Peer {
 impl Peer {
     /// All its processes are in a group of their own.
     pub fn group(&self) -> u32 {
-        self.process.0.id()
+        self.process.group()
     }
 }
 
@@ -53,17 +55,36 @@ pub fn kamailio(scene: Scene, dir: &Path) -> anyhow::Result<Peer> {
     fs::write(&config, text)?;
     let log = dir.join("kamailio.log");
     let mut command = Command::new("kamailio");
-    // In the foreground (its children keep the group), 64 MiB shared and 16 MiB private memory.
-    command.args(["-DD", "-E", "-m", "256", "-M", "16", "-f"]).arg(&config).args(["-w"]).arg(dir).arg("-Y").arg(dir);
+    // In the foreground, where its children keep the group, with more memory than it needs.
+    command.args(["-DD", "-E", "-m", "256", "-M", "16"]);
+    // The memory managers without checks: the default ones look for overruns with every piece that is freed.
+    command.args(["-x", "fm", "-X", "fm", "-f"]).arg(&config).arg("-w").arg(dir).arg("-Y").arg(dir);
     let process = spawn(command, &log)?;
     up(Peer { process, at }, &log)
 }
 
-pub fn edge(scene: Scene, binary: &Path, dir: &Path, run_dir: &Path) -> anyhow::Result<(Peer, PathBuf)> {
+/// The edge as a process of its own, and where its events will be.
+pub fn edge(
+    scene: Scene,
+    binary: &Path,
+    broker: Option<&Broker>,
+    dir: &Path,
+    run_dir: &Path,
+) -> anyhow::Result<(Peer, Log)> {
     let (trunks, nodes, admin) = (sipp::free()?, sipp::free()?, sipp::free()?);
     let data = dir.join("edge-data");
     let keys = data.join("keys");
     fs::create_dir_all(&keys)?;
+    let (log, stream) = match broker {
+        None => (Log::Embedded(data.join("stream")), "[stream.embedded]\nalone = true\n".to_owned()),
+        Some(broker) => {
+            let (bootstrap, prefix) = (broker.bootstrap.clone(), format!("load-{}-edge.", std::process::id()));
+            let stream = format!(
+                "[stream]\nadapter = \"kafka\"\ntopic_prefix = \"{prefix}\"\nkafka.bootstrap = \"{bootstrap}\"\n"
+            );
+            (Log::Kafka { topics: Leftovers { bootstrap, prefixes: vec![prefix] } }, stream)
+        }
+    };
     let text = format!(
         r#"
 data_dir = {data:?}
@@ -75,9 +96,7 @@ filter = "warn"
 [admin]
 bind = "127.0.0.1:{admin}"
 
-[stream.embedded]
-alone = true
-
+{stream}
 [edge]
 id = "bench"
 probe.enabled = false
@@ -115,25 +134,24 @@ address = "{two}"
     let key = keys.join("bench");
     fs::write(&key, [b'k'; 32])?;
     fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    let log = dir.join("edge.log");
+    let said = dir.join("edge.log");
     let mut command = Command::new(binary);
     command.arg("edge").arg("--config").arg(&config);
-    let process = spawn(command, &log)?;
-    Ok((up(Peer { process, at: trunks }, &log)?, data.join("stream")))
+    let process = spawn(command, &said)?;
+    Ok((up(Peer { process, at: trunks }, &said)?, log))
 }
 
 fn spawn(mut command: Command, log: &Path) -> anyhow::Result<Process> {
     let said = fs::File::create(log)?;
-    command.process_group(0).stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
-    let program = command.get_program().to_string_lossy().into_owned();
-    Ok(Process(command.spawn().with_context(|| format!("{program} does not start"))?))
+    command.stdout(said.try_clone()?).stderr(said);
+    Process::start(command)
 }
 
 /// Waits until somebody has the port: then nobody else can bind it.
 fn up(mut peer: Peer, log: &Path) -> anyhow::Result<Peer> {
     let deadline = Instant::now() + Duration::from_secs(20);
     while std::net::UdpSocket::bind(peer.at).is_ok() {
-        if let Some(status) = peer.process.0.try_wait()? {
+        if let Some(status) = peer.process.ended()? {
             bail!("it ended with {status}:\n{}", fs::read_to_string(log).unwrap_or_default());
         }
         ensure!(Instant::now() < deadline, "it has not bound {} within 20 s", peer.at);
@@ -144,29 +162,47 @@ fn up(mut peer: Peer, log: &Path) -> anyhow::Result<Peer> {
     Ok(peer)
 }
 
-/// How many events of the edge are in its log, by kind; waits until they stand still.
-pub fn published(log: &Path) -> anyhow::Result<Published> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let log = EmbeddedLog::open_read_only(log)?;
-        let topics = vec![SipTransaction::TOPIC];
-        let mut source = log.subscribe(Subscription { group: None, topics, start: Start::Beginning }).await?;
-        let mut published = Published::default();
-        loop {
-            let records = source.poll(5000, Duration::from_secs(1)).await?;
-            if records.is_empty() {
-                return Ok(published);
-            }
-            for record in &records {
-                match record.header(header::EVENT_TYPE) {
-                    Some(b"attempt") => published.attempts += 1,
-                    Some(b"answered") => published.answered += 1,
-                    Some(b"ended") => published.ended += 1,
-                    _ => published.others += 1,
+/// Where the edge's events end up.
+pub enum Log {
+    Embedded(PathBuf),
+    /// Topics of this run, deleted after it.
+    Kafka {
+        topics: Leftovers,
+    },
+}
+
+impl Log {
+    /// How many events of the edge arrived, by kind; waits until they stand still.
+    pub fn published(&self) -> anyhow::Result<Published> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let log: Arc<dyn EventLog> = match self {
+                Self::Embedded(dir) => EmbeddedLog::open_read_only(dir)?,
+                Self::Kafka { topics } => Arc::new(KafkaLog::new(KafkaConfig {
+                    bootstrap: topics.bootstrap.clone(),
+                    topic_prefix: topics.prefixes.concat(),
+                    ..KafkaConfig::default()
+                })?),
+            };
+            let topics = vec![SipTransaction::TOPIC];
+            let mut source = log.subscribe(Subscription { group: None, topics, start: Start::Beginning }).await?;
+            let mut published = Published::default();
+            loop {
+                let records = source.poll(5000, Duration::from_secs(2)).await?;
+                if records.is_empty() {
+                    return Ok(published);
+                }
+                for record in &records {
+                    match record.header(header::EVENT_TYPE) {
+                        Some(b"attempt") => published.attempts += 1,
+                        Some(b"answered") => published.answered += 1,
+                        Some(b"ended") => published.ended += 1,
+                        _ => published.others += 1,
+                    }
                 }
             }
-        }
-    })
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]

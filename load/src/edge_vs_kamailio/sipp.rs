@@ -2,100 +2,196 @@
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// A loopback address that nobody has now.
 pub fn free() -> anyhow::Result<SocketAddr> {
     Ok(UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr())?)
 }
 
-/// Killed when dropped.
-pub struct Process(pub Child);
+/// Leads a process group of its own; killed when dropped, with everything in the group.
+pub struct Process(Child);
+
+impl Process {
+    pub fn start(mut command: Command) -> anyhow::Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.process_group(0).stdin(Stdio::null()).spawn();
+        Ok(Self(child.with_context(|| format!("{program} does not start"))?))
+    }
+
+    pub fn group(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.0.try_wait()?)
+    }
+
+    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        Ok(self.0.wait()?)
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
+        // Kamailio's children outlive their parent when that is killed alone. All of it may have ended by itself.
+        if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         let _ = self.0.wait();
     }
 }
 
-/// The scenarios stand beside this crate.
-fn scenario(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name)
+/// Where the two scenarios are, `uac_call.xml` and `uas_answer.xml`: beside this crate unless somebody brings others.
+#[derive(Debug, Clone)]
+pub struct Scenarios(PathBuf);
+
+impl Scenarios {
+    pub fn ours() -> Self {
+        Self(Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios"))
+    }
+
+    pub fn in_folder(folder: &str) -> anyhow::Result<Self> {
+        let folder = std::path::absolute(folder)?;
+        for name in ["uac_call.xml", "uas_answer.xml"] {
+            ensure!(folder.join(name).is_file(), "{} has no {name}", folder.display());
+        }
+        Ok(Self(folder))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
 }
 
-pub fn node(at: SocketAddr, dir: &Path) -> anyhow::Result<Process> {
+pub fn node(at: SocketAddr, scenarios: &Scenarios, dir: &Path) -> anyhow::Result<Process> {
     let mut sipp = sipp(at, dir);
-    sipp.arg("-sf").arg(scenario("node.xml"));
-    Ok(Process(sipp.spawn().context("sipp does not start")?))
-}
-
-/// What one run of the caller came to.
-#[derive(Debug, Clone, Copy)]
-pub struct Calls {
-    pub good: u64,
-    pub failed: u64,
+    sipp.arg("-sf").arg(scenarios.file("uas_answer.xml"));
+    Process::start(sipp)
 }
 
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     pub rate: u32,
-    pub calls: u64,
+    /// The calls run for so long before anything is measured, and then for the window.
+    pub before: Duration,
+    pub window: Duration,
     pub hold: Duration,
 }
 
-/// Places the calls and waits for the last to end.
-pub fn call(from: SocketAddr, to: SocketAddr, load: Load, dir: &Path) -> anyhow::Result<Calls> {
-    let figures = dir.join(format!("calls-{}.csv", from.port()));
-    // SIPp appends to what is there.
-    let _absent = fs::remove_file(&figures);
-    let limit = load.calls / u64::from(load.rate) + load.hold.as_secs() + 40;
-    let status = sipp(from, dir)
-        .arg("-sf")
-        .arg(scenario("caller.xml"))
-        .args(["-s", "+4930123456", "-r", &load.rate.to_string(), "-m", &load.calls.to_string()])
-        .args(["-d", &load.hold.as_millis().to_string(), "-l", "15000"])
-        // Kamailio's processes may overtake each other: a 180 behind its 200 is no failed call.
-        .args(["-default_behaviors", "all,-abortunexp"])
-        .args(["-timeout", &format!("{limit}s"), "-trace_stat", "-fd", "1", "-stf"])
-        .arg(&figures)
-        .arg(to.to_string())
-        .status()
-        .context("sipp does not start")?;
-    let text =
-        fs::read_to_string(&figures).with_context(|| format!("sipp wrote no figures, it ended with {status}"))?;
-    read(&text)
+impl Load {
+    /// Calls that the window should see.
+    pub fn inside(self) -> f64 {
+        f64::from(self.rate) * self.window.as_secs_f64()
+    }
+
+    /// A little more than both times take, so that the calls go on to the end of the window.
+    fn calls(self) -> u64 {
+        u64::from(self.rate) * ((self.before + self.window).as_secs() + 2)
+    }
+}
+
+/// SIPp while it places its calls.
+pub struct Caller {
+    process: Process,
+    figures: PathBuf,
+    started: Instant,
+    load: Load,
+}
+
+impl Caller {
+    pub fn start(
+        from: SocketAddr,
+        to: SocketAddr,
+        load: Load,
+        scenarios: &Scenarios,
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let figures = dir.join(format!("calls-{}.csv", from.port()));
+        let limit = load.calls() / u64::from(load.rate) + load.hold.as_secs() + 40;
+        let mut command = sipp(from, dir);
+        command
+            .arg("-sf")
+            .arg(scenarios.file("uac_call.xml"))
+            .args(["-s", "+4930123456", "-r", &load.rate.to_string(), "-m", &load.calls().to_string()])
+            .args(["-d", &load.hold.as_millis().to_string(), "-l", "15000"])
+            // Kamailio's processes may overtake each other: a 180 behind its 200 is no failed call.
+            .args(["-default_behaviors", "all,-abortunexp"])
+            .args(["-timeout", &format!("{limit}s"), "-trace_stat", "-fd", "1", "-stf"])
+            .arg(&figures)
+            .arg(to.to_string());
+        Ok(Self { process: Process::start(command)?, figures, started: Instant::now(), load })
+    }
+
+    /// Waits until so much time has gone since the start and SIPp has told its figures anew. Gives the calls placed until then.
+    pub fn run_for(&mut self, time: Duration) -> anyhow::Result<u64> {
+        std::thread::sleep(time.saturating_sub(self.started.elapsed()));
+        let told = |text: &str| text.lines().count();
+        let before = told(&fs::read_to_string(&self.figures).unwrap_or_default());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let text = fs::read_to_string(&self.figures).unwrap_or_default();
+            if told(&text) > before && text.ends_with('\n') {
+                return Ok(Figures::read(&text)?.placed);
+            }
+            ensure!(Instant::now() < deadline, "sipp tells no figures");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for the last call to end. All must have been good. Gives how many there were.
+    pub fn finish(mut self) -> anyhow::Result<u64> {
+        let status = self.process.wait()?;
+        let text = fs::read_to_string(&self.figures)
+            .with_context(|| format!("sipp wrote no figures, it ended with {status}"))?;
+        Figures::read(&text)?.all_good(self.load.calls())?;
+        Ok(self.load.calls())
+    }
 }
 
 fn sipp(at: SocketAddr, dir: &Path) -> Command {
     let mut sipp = Command::new("sipp");
     sipp.args(["-i", &at.ip().to_string(), "-p", &at.port().to_string(), "-nostdin", "-buff_size", "4194304"]);
-    sipp.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    sipp.current_dir(dir).stdout(Stdio::null()).stderr(Stdio::null());
     sipp
 }
 
-/// SIPp's figures: names in the first line, the sums so far in the last.
-fn read(text: &str) -> anyhow::Result<Calls> {
-    let mut lines = text.lines();
-    let names: Vec<&str> = lines.next().unwrap_or_default().split(';').collect();
-    let Some(last) = lines.next_back() else { bail!("sipp wrote no line of figures") };
-    let values: Vec<&str> = last.split(';').collect();
-    let value = |name: &str| -> anyhow::Result<u64> {
-        let at = names.iter().position(|n| *n == name).with_context(|| format!("sipp tells no {name}"))?;
-        values.get(at).and_then(|v| v.parse().ok()).with_context(|| format!("sipp's {name} is no number"))
-    };
-    Ok(Calls { good: value("SuccessfulCall(C)")?, failed: value("FailedCall(C)")? })
+/// What the calls came to so far.
+#[derive(Debug, Clone, Copy)]
+struct Figures {
+    placed: u64,
+    good: u64,
+    failed: u64,
 }
 
-impl Calls {
+impl Figures {
+    /// SIPp gives names in the first line, the sums so far in the last.
+    fn read(text: &str) -> anyhow::Result<Self> {
+        let mut lines = text.lines();
+        let names: Vec<&str> = lines.next().unwrap_or_default().split(';').collect();
+        let Some(last) = lines.next_back() else { bail!("sipp wrote no line of figures") };
+        let values: Vec<&str> = last.split(';').collect();
+        let value = |name: &str| -> anyhow::Result<u64> {
+            let at = names.iter().position(|n| *n == name).with_context(|| format!("sipp tells no {name}"))?;
+            values.get(at).and_then(|v| v.parse().ok()).with_context(|| format!("sipp's {name} is no number"))
+        };
+        Ok(Self {
+            placed: value("TotalCallCreated")?,
+            good: value("SuccessfulCall(C)")?,
+            failed: value("FailedCall(C)")?,
+        })
+    }
+
     /// A run with failed calls measured something else than calls.
-    pub fn all_good(self, load: Load) -> anyhow::Result<()> {
-        ensure!(self.good == load.calls && self.failed == 0, "void: of {} calls {self:?}", load.calls);
+    fn all_good(self, calls: u64) -> anyhow::Result<()> {
+        ensure!(self.good == calls && self.failed == 0, "void: of {calls} calls {self:?}");
         Ok(())
     }
 }
@@ -106,11 +202,10 @@ mod tests {
 
     #[test]
     fn the_last_line_counts() {
-        let text = "A;SuccessfulCall(C);FailedCall(C);\n1;10;0;\n1;20;1;\n";
-        let calls = read(text).expect("figures");
-        assert_eq!((calls.good, calls.failed), (20, 1));
-        let load = Load { rate: 1, calls: 21, hold: Duration::ZERO };
-        assert!(calls.all_good(load).is_err());
-        assert!(read("").is_err());
+        let text = "A;TotalCallCreated;SuccessfulCall(C);FailedCall(C);\n1;15;10;0;\n1;25;20;1;\n";
+        let figures = Figures::read(text).expect("figures");
+        assert_eq!((figures.placed, figures.good, figures.failed), (25, 20, 1));
+        assert!(figures.all_good(21).is_err());
+        assert!(Figures::read("").is_err());
     }
 }
