@@ -62,6 +62,7 @@ impl Base {
         let stream = &self.settings.stream;
         let config = PublisherConfig {
             ring: Ring::Shared { dir: service.run_dir.join(&instance.id), bytes: stream.ring_bytes(self.alone) },
+            linger: Duration::from_millis(stream.linger_ms),
             spool: stream.spool_in(&service.data_dir),
             manifests: true,
             filter: self.filter.clone(),

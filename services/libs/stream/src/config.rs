@@ -27,6 +27,8 @@ pub struct Config {
     pub topic_prefix: String,
     /// Mebibytes of the ring of a process with one service; where all services share a process, each has a quarter (4..=1024).
     pub ring_mib: u64,
+    /// Milliseconds that an event waits in the ring for others, which share its way and its sync (1..=100).
+    pub linger_ms: u64,
     pub spool: Spool,
     pub embedded: Embedded,
     pub kafka: Kafka,
@@ -38,6 +40,7 @@ impl Default for Config {
             adapter: Adapter::default(),
             topic_prefix: String::new(),
             ring_mib: 16,
+            linger_ms: 10,
             spool: Spool::default(),
             embedded: Embedded::default(),
             kafka: Kafka::default(),
@@ -118,6 +121,7 @@ impl Config {
             }
         };
         range("ring_mib", self.ring_mib, 4, 1024, "4..=1024");
+        range("linger_ms", self.linger_ms, 1, 100, "1..=100");
         range("spool.max_gib", self.spool.max_gib, 1, 65536, "1..=65536");
         range("embedded.sync_every_ms", self.embedded.sync_every_ms, 0, 50, "0..=50");
         range("embedded.segment_mib", self.embedded.segment_mib, 1, 1024, "1..=1024");

@@ -1,6 +1,6 @@
 //! How a publisher is started.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use domain::Clock;
 use schemas::TopicSpec;
@@ -27,6 +27,8 @@ pub struct PublisherConfig {
     pub epoch: i64,
     pub clock: Arc<dyn Clock>,
     pub ring: Ring,
+    /// A lone event waits this long in the ring for company, so that the way from there, and a sync, is shared.
+    pub linger: Duration,
     /// With it, events go through a log on the local disk to `log`, which may be away for long (Kafka).
     pub spool: Option<SpoolConfig>,
     /// Whether this producer gives account of its numbers in `stream.manifests`.
@@ -36,9 +38,10 @@ pub struct PublisherConfig {
 }
 
 impl PublisherConfig {
-    /// A private ring of 16 MiB, no spool, no manifests.
+    /// A private ring of 16 MiB, 2 ms to linger, no spool, no manifests.
     pub fn new(producer: impl Into<String>, epoch: i64, clock: Arc<dyn Clock>) -> Self {
         let ring = Ring::Private { bytes: 16 << 20 };
-        Self { producer: producer.into(), epoch, clock, ring, spool: None, manifests: false, filter: None }
+        let linger = Duration::from_millis(2);
+        Self { producer: producer.into(), epoch, clock, ring, linger, spool: None, manifests: false, filter: None }
     }
 }

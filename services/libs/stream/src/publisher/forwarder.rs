@@ -21,9 +21,7 @@ use super::{
 use crate::{Reason, ring::Frame};
 
 const BATCH_BYTES: u64 = 1 << 20;
-/// A lone event waits this long for company, so that a sync is shared.
-const LINGER: Duration = Duration::from_millis(2);
-/// For so long after the last event the forwarder looks by itself, so that nobody has to wake it.
+/// For so long after the last event the forwarder looks by itself, so that nobody has to wake it. Never shorter than two lingers.
 const LOOKING: Duration = Duration::from_millis(20);
 /// Sleeps no longer than this without looking around.
 const SLEEP: Duration = Duration::from_secs(1);
@@ -120,7 +118,11 @@ impl Forwarder {
     fn forward(&mut self) -> bool {
         let shared = self.shared.clone();
         let ring = &shared.epoch.ring;
+        let linger = shared.config.linger;
+        let looking = LOOKING.max(linger * 2);
         let mut busy_at = Instant::now();
+        // Whether what is in the ring had its time to wait for company.
+        let mut lingered = false;
         loop {
             let due = self.manifest_if_due();
             let used = ring.used();
@@ -129,17 +131,19 @@ impl Forwarder {
                 if shared.wake.is_stopped() {
                     return true;
                 }
-                if busy_at.elapsed() < LOOKING {
-                    shared.wake.rest(LINGER);
+                lingered = busy_at.elapsed() < looking;
+                if lingered {
+                    shared.wake.rest(linger);
                 } else {
                     shared.wake.sleep(due.unwrap_or(SLEEP).min(SLEEP), || ring.used() == 0);
                     busy_at = Instant::now();
                 }
                 continue;
             }
-            if used < BATCH_BYTES && !shared.wake.in_a_hurry() {
-                shared.wake.rest(LINGER);
+            if used < BATCH_BYTES && !lingered && !shared.wake.in_a_hurry() {
+                shared.wake.rest(linger);
             }
+            lingered = false;
             busy_at = Instant::now();
             let taken = ring.take(ring.head(), BATCH_BYTES);
             if !taken.frames.is_empty() && !self.hand_over(&shared.epoch, &taken.frames, taken.end) {
