@@ -11,6 +11,7 @@ use kit::TaskOptions;
 use stream::{Pump, PumpConfig, Start};
 use tokio::sync::mpsc;
 
+use crate::adapters::bell::Bell;
 use crate::adapters::control::{ControlHandler, topics};
 use crate::adapters::shard::Shard;
 use crate::adapters::tls::renew::{self, Certificates};
@@ -97,6 +98,7 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
     };
     metrics::register(&kit.metrics, Arc::clone(&view.snapshot));
     let (updates, mailbox) = mpsc::channel(MAILBOX);
+    let bell = Bell::new().context("the bell of the shard")?;
     let streams = if sockets.streams.is_empty() {
         None
     } else {
@@ -107,8 +109,10 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
             topology: Arc::new(proxy.topology().clone()),
             sockets: sockets.streams,
             clock: Arc::clone(&kit.clock),
-            // The shard's runtime is woken by the mailbox itself.
-            ring: Box::new(|| {}),
+            ring: {
+                let bell = bell.clone();
+                Box::new(move || bell.ring())
+            },
         });
         streams::register(&kit.metrics, Arc::clone(&streams.counters));
         kit.life
@@ -125,12 +129,13 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         snapshot: Arc::clone(&view.snapshot),
         in_force: Arc::clone(&view.control),
         updates: mailbox,
+        bell: bell.clone(),
         drain: Duration::from_millis(config.drain_ms),
     };
     kit.life
         .spawn_thread("shard-0", TaskOptions::critical().stall_after(STALL), move |task| shard.run(&task))
         .context("the thread of the shard")?;
-    follow_control(&config, &kit, stream, updates);
+    follow_control(&config, &kit, stream, updates, bell);
     if !certificates.is_empty() {
         certificates.register(&kit.metrics);
         let kept = Arc::clone(&certificates);
@@ -151,6 +156,7 @@ fn follow_control(
     kit: &kit::Service,
     stream: stream::Client,
     updates: mpsc::Sender<crate::adapters::shard::Update>,
+    bell: Bell,
 ) {
     let handler = ControlHandler {
         edge_id: config.id.clone(),
@@ -158,6 +164,7 @@ fn follow_control(
         max_rules: config.limits.blocks,
         store: Store::default(),
         updates,
+        bell,
         life: kit.life.clone(),
         rules_in_force: 0,
     };

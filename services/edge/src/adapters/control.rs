@@ -11,6 +11,7 @@ use schemas::{ControlAck, ControlBlock, ControlWeight, Event, TopicSpec};
 use stream::{Bad, Failure, Handler, Poison, Record};
 use tokio::sync::mpsc;
 
+use super::bell::Bell;
 use super::shard::Update;
 use crate::core::control::Store;
 
@@ -27,6 +28,8 @@ pub struct ControlHandler {
     pub max_rules: usize,
     pub store: Store,
     pub updates: mpsc::Sender<Update>,
+    /// Wakes the shard.
+    pub bell: Bell,
     pub life: kit::Lifecycle,
     pub rules_in_force: usize,
 }
@@ -82,7 +85,9 @@ impl ControlHandler {
         };
         let update = Update { control, ack: Some(Box::new(ack)) };
         // The shard is gone only when the process stops.
-        self.updates.send(update).await.map_err(|_| Failure::Transient(anyhow::anyhow!("the shard has stopped")))
+        self.updates.send(update).await.map_err(|_| Failure::Transient(anyhow::anyhow!("the shard has stopped")))?;
+        self.bell.ring();
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Translation and I/O: sockets, the system's error queue, the control topics.
 
+pub mod bell;
 pub mod control;
+pub mod datagrams;
 pub mod handshakes;
 pub mod icmp;
 pub mod journal;
@@ -9,4 +11,5 @@ pub mod shard;
 pub mod sockets;
 pub mod streams;
 pub mod tls;
+pub mod wait;
 pub mod websocket;

@@ -1,34 +1,36 @@
-//! The thread that owns the proxy: its sockets, its timer and its mailbox, on a runtime of its own.
+//! The thread that owns the proxy: its sockets, its timer and its mailboxes. No runtime, only a loop around `ppoll`.
 //!
-//! Order of the select, most urgent first: stop, control (rare and small), packets, time. After every packet the actions
-//! that follow from it are carried out before the next packet is read, so that one caller's answer never waits for another's
-//! request. Nothing in here waits for anything but the sockets and the clock.
+//! One turn: sleep until packets, mail or the next timer; take a batch of packets and let the machine answer each; then send what
+//! it wants sent, one batch per socket. A packet's events are published before anything that follows from it is sent, and the
+//! packets of one socket leave in the order in which the machine wanted them. A batch is small, so that one caller's answer waits
+//! for the work on few others. Nothing in here waits for anything but the sockets and the clock.
 
-use std::future::poll_fn;
-use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use domain::Clock;
+use domain::{Clock, Now};
 use schemas::ControlAck;
 use stream::Publisher;
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
 
+use super::bell::Bell;
+use super::datagrams::{BATCH, Inbox, Outbox};
 use super::icmp;
-use super::streams::{Incoming, Port};
+use super::streams::Port;
+use super::wait::Waiting;
 use crate::core::control::Control;
 use crate::core::{Action, Hop, Input, Proxy, Snapshot};
 
-/// Packets taken from one socket before the others and the clock get their turn.
+/// Messages of connections that are taken before the packets and the clock get their turn.
 const BURST: usize = 64;
-/// How often the outside sees a new picture, and the thread shows that it lives.
-const REFRESH: Duration = Duration::from_millis(100);
+/// Batches taken from one socket before the others and the clock get their turn.
+const TURN: usize = 4;
+/// How often the outside sees a new picture, and the thread shows that it lives. It also looks for mail and for the end then.
+const REFRESH_US: u64 = 100_000;
 
 /// A state of the control topics and the acknowledgement that is due once it is in force.
 pub struct Update {
@@ -39,7 +41,7 @@ pub struct Update {
 pub struct Shard {
     pub proxy: Proxy,
     /// By place in the settings; none for the listeners of streams.
-    pub sockets: Vec<Option<std::net::UdpSocket>>,
+    pub sockets: Vec<Option<UdpSocket>>,
     /// The connections, when a listener has any.
     pub streams: Option<Port>,
     pub publisher: Publisher,
@@ -48,172 +50,179 @@ pub struct Shard {
     /// What is in force, for the admin pages.
     pub in_force: Arc<ArcSwap<Control>>,
     pub updates: mpsc::Receiver<Update>,
+    /// Rung by whoever puts something into a mailbox.
+    pub bell: Bell,
     pub drain: Duration,
 }
 
 impl Shard {
     /// Runs until shutdown and the drain after it.
     pub fn run(self, task: &kit::Task) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        runtime.block_on(async move {
-            let ready =
-                |s: &Option<std::net::UdpSocket>| s.as_ref().map(|s| UdpSocket::from_std(s.try_clone()?)).transpose();
-            let sockets = self.sockets.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
-            Loop {
-                proxy: self.proxy,
-                sockets,
-                streams: self.streams,
-                publisher: self.publisher,
-                clock: self.clock,
-                snapshot: self.snapshot,
-                in_force: self.in_force,
-                updates: self.updates,
-                buffer: vec![0; 65_536],
-                refused: Vec::new(),
-            }
-            .work(task, self.drain)
-            .await;
-            Ok(())
-        })
+        let ways = Ways {
+            outboxes: self.sockets.iter().map(|_| Outbox::new()).collect(),
+            sockets: self.sockets,
+            streams: self.streams,
+            publisher: self.publisher,
+        };
+        Loop {
+            proxy: self.proxy,
+            ways,
+            clock: self.clock,
+            snapshot: self.snapshot,
+            in_force: self.in_force,
+            updates: self.updates,
+            inbox: Inbox::new(),
+            refused: Vec::new(),
+        }
+        .work(task, &self.bell, self.drain)
+        .context("waiting for packets")
     }
+}
+
+/// Where the machine's actions go.
+struct Ways {
+    sockets: Vec<Option<UdpSocket>>,
+    outboxes: Vec<Outbox>,
+    streams: Option<Port>,
+    publisher: Publisher,
 }
 
 struct Loop {
     proxy: Proxy,
-    sockets: Vec<Option<UdpSocket>>,
-    streams: Option<Port>,
-    publisher: Publisher,
+    ways: Ways,
     clock: Arc<dyn Clock>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     in_force: Arc<ArcSwap<Control>>,
     updates: mpsc::Receiver<Update>,
-    buffer: Vec<u8>,
+    inbox: Inbox,
     refused: Vec<SocketAddr>,
 }
 
-enum Woken {
-    Stop,
-    Update(Option<Update>),
-    Stream(Option<Incoming>),
-    Packets,
-    Time,
-}
-
 impl Loop {
-    async fn work(mut self, task: &kit::Task, drain: Duration) {
+    fn work(mut self, task: &kit::Task, bell: &Bell, drain: Duration) -> io::Result<()> {
         let shutdown = task.shutdown();
-        let mut stop_by: Option<Instant> = None;
-        let mut refresh_at = Instant::now();
-        let mut control_open = true;
+        let listeners: Vec<usize> = (0..self.ways.sockets.len()).filter(|&l| self.ways.sockets[l].is_some()).collect();
+        let mut waiting = Waiting::new();
+        // The bell stands before the sockets.
+        waiting.add(bell);
+        self.ways.sockets.iter().flatten().for_each(|socket| waiting.add(socket));
+        let (mut refresh_at, mut stop_by) = (0, None);
         loop {
             task.beat();
-            let now = Instant::now();
-            if now >= refresh_at {
-                refresh_at = now + REFRESH;
-                self.snapshot.store(Arc::new(self.proxy.snapshot(self.clock.now().wall_us)));
+            let now = self.clock.now();
+            if stop_by.is_none() && shutdown.is_cancelled() {
+                stop_by = Some(now.mono_us + u64::try_from(drain.as_micros()).unwrap_or(u64::MAX));
+                self.give(now, Input::Drain);
             }
-            if stop_by.is_some_and(|at| now >= at || self.proxy.is_idle()) {
-                self.snapshot.store(Arc::new(self.proxy.snapshot(self.clock.now().wall_us)));
-                return;
+            let ended = stop_by.is_some_and(|at| now.mono_us >= at || self.proxy.is_idle());
+            if now.mono_us >= refresh_at || ended {
+                refresh_at = now.mono_us + REFRESH_US;
+                self.snapshot.store(Arc::new(self.proxy.snapshot(now.wall_us)));
+                self.look_for_mail(bell);
             }
-            let wake_at = self.wake_at(now).min(refresh_at);
-            let woken = tokio::select! {
-                biased;
-                () = shutdown.cancelled(), if stop_by.is_none() => Woken::Stop,
-                update = self.updates.recv(), if control_open => Woken::Update(update),
-                incoming = next(&mut self.streams) => Woken::Stream(incoming),
-                () = readable(&self.sockets) => Woken::Packets,
-                () = sleep_until(wake_at) => Woken::Time,
-            };
-            match woken {
-                Woken::Stop => {
-                    stop_by = Some(Instant::now() + drain);
-                    self.give(Input::Drain);
+            if ended {
+                return Ok(());
+            }
+            let wake_at = self.proxy.deadline().unwrap_or(u64::MAX).min(refresh_at);
+            waiting.wait(Duration::from_micros(wake_at.saturating_sub(now.mono_us)))?;
+            for (at, &listener) in listeners.iter().enumerate() {
+                let told = waiting.told(at + 1);
+                if told.error {
+                    self.take_refusals(listener);
                 }
-                Woken::Update(Some(update)) => self.apply(update),
-                Woken::Update(None) => control_open = false,
-                Woken::Stream(Some(incoming)) => {
-                    self.give(incoming.input());
-                    self.take_streams();
-                    self.read();
+                if told.readable {
+                    self.read(listener);
                 }
-                // That thread has ended; its lifecycle tells why.
-                Woken::Stream(None) => self.streams = None,
-                Woken::Packets => {
-                    self.read();
-                    self.take_streams();
-                }
-                Woken::Time => self.give(Input::Timer),
+            }
+            if waiting.told(0).readable {
+                self.look_for_mail(bell);
+            }
+            let now = self.clock.now();
+            if self.proxy.deadline().is_some_and(|at| at <= now.mono_us) {
+                self.give(now, Input::Timer);
             }
         }
     }
 
-    fn wake_at(&self, now: Instant) -> Instant {
-        match self.proxy.deadline() {
-            Some(at) => now + Duration::from_micros(at.saturating_sub(self.clock.now().mono_us)),
-            None => now + REFRESH,
-        }
-    }
-
-    fn give(&mut self, input: Input<'_>) {
-        let now = self.clock.now();
+    fn give(&mut self, now: Now, input: Input<'_>) {
         self.proxy.handle(now, input);
-        self.perform();
+        self.ways.perform(&mut self.proxy);
+        self.ways.send(&mut self.proxy);
     }
 
-    fn apply(&mut self, update: Update) {
-        self.give(Input::Control(Arc::clone(&update.control)));
-        if let Some(mut ack) = update.ack {
-            ack.since_us = self.clock.now().wall_us;
-            self.publisher.publish(*ack);
+    fn look_for_mail(&mut self, bell: &Bell) {
+        bell.quiet();
+        self.take_streams(bell);
+        while let Ok(update) = self.updates.try_recv() {
+            self.give(self.clock.now(), Input::Control(Arc::clone(&update.control)));
+            if let Some(mut ack) = update.ack {
+                ack.since_us = self.clock.now().wall_us;
+                self.ways.publisher.publish(*ack);
+            }
+            self.in_force.store(update.control);
         }
-        self.in_force.store(update.control);
     }
 
     /// What the connections handed over, as much as one burst.
-    fn take_streams(&mut self) {
+    fn take_streams(&mut self, bell: &Bell) {
         for _ in 0..BURST {
-            let Some(incoming) = self.streams.as_mut().and_then(Port::try_recv) else { return };
-            self.give(incoming.input());
+            let Some(incoming) = self.ways.streams.as_mut().and_then(Port::try_recv) else { return };
+            self.give(self.clock.now(), incoming.input());
         }
+        // The rest is for the next turn.
+        bell.ring();
     }
 
-    fn read(&mut self) {
-        for listener in 0..self.sockets.len() {
-            for _ in 0..BURST {
-                let Some(socket) = &self.sockets[listener] else { break };
-                match socket.try_recv_from(&mut self.buffer) {
-                    Ok((length, from)) => {
-                        let now = self.clock.now();
-                        let bytes = &self.buffer[..length];
+    fn read(&mut self, listener: usize) {
+        for _ in 0..TURN {
+            let Some(socket) = &self.ways.sockets[listener] else { return };
+            match self.inbox.take(socket) {
+                Ok(taken) => {
+                    let now = self.clock.now();
+                    for at in 0..taken {
+                        let Some((from, bytes)) = self.inbox.get(at) else { continue };
                         let hop = Hop::to(listener as u16, from);
                         self.proxy.handle(now, Input::Datagram { hop, bytes });
-                        self.perform();
+                        self.ways.perform(&mut self.proxy);
                     }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(_) => self.take_refusals(listener),
+                    self.ways.send(&mut self.proxy);
+                    if taken < BATCH {
+                        return;
+                    }
                 }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => self.take_refusals(listener),
             }
         }
-        // A packet handed over in a burst may have let a timer pass.
-        self.give(Input::Timer);
     }
 
     fn take_refusals(&mut self, listener: usize) {
         let mut refused = std::mem::take(&mut self.refused);
-        if let Some(socket) = &self.sockets[listener] {
+        if let Some(socket) = &self.ways.sockets[listener] {
             icmp::drain(socket, |address| refused.push(address));
         }
         for to in refused.drain(..) {
-            self.give(Input::Unreachable { to });
+            self.give(self.clock.now(), Input::Unreachable { to });
         }
         self.refused = refused;
     }
+}
 
-    fn perform(&mut self) {
-        while let Some(action) = self.proxy.poll() {
+impl Ways {
+    /// Publishes at once; what is to be sent waits for the rest of its batch.
+    fn perform(&mut self, proxy: &mut Proxy) {
+        while let Some(action) = proxy.poll() {
             match action {
-                Action::Send { hop, bytes } => self.send(hop, bytes),
+                Action::Send { hop, bytes } if self.sockets[hop.place()].is_some() => {
+                    if self.outboxes[hop.place()].push(hop.addr, bytes) {
+                        self.send_from(hop.place(), proxy);
+                    }
+                }
+                Action::Send { hop, bytes } => {
+                    if !self.streams.as_ref().is_some_and(|port| port.send(hop, bytes)) {
+                        proxy.note_send_error();
+                    }
+                }
                 Action::CloseFlow { flow } => drop(self.streams.as_ref().map(|port| port.close(flow))),
                 Action::Transaction(event) => drop(self.publisher.publish(*event)),
                 Action::Rejections(event) => drop(self.publisher.publish(*event)),
@@ -222,38 +231,13 @@ impl Loop {
         }
     }
 
-    /// A packet that the system does not take is lost, as on the wire; SIP repeats what matters.
-    fn send(&mut self, hop: Hop, bytes: Bytes) {
-        let Some(socket) = &self.sockets[hop.place()] else {
-            if !self.streams.as_ref().is_some_and(|port| port.send(hop, bytes)) {
-                self.proxy.note_send_error();
-            }
-            return;
-        };
-        // The first failure may be the echo of an older packet to somewhere else; it is cleared by being told.
-        for _ in 0..2 {
-            match socket.try_send_to(&bytes, hop.addr) {
-                Ok(_) => return,
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-                Err(_) => break,
-            }
-        }
-        self.proxy.note_send_error();
+    fn send(&mut self, proxy: &mut Proxy) {
+        (0..self.outboxes.len()).for_each(|listener| self.send_from(listener, proxy));
     }
-}
 
-/// Never, without connections.
-async fn next(streams: &mut Option<Port>) -> Option<Incoming> {
-    match streams {
-        Some(port) => port.recv().await,
-        None => std::future::pending().await,
+    fn send_from(&mut self, listener: usize, proxy: &mut Proxy) {
+        let Some(socket) = &self.sockets[listener] else { return };
+        let failed = self.outboxes[listener].send(socket);
+        (0..failed).for_each(|_| proxy.note_send_error());
     }
-}
-
-async fn readable(sockets: &[Option<UdpSocket>]) {
-    poll_fn(|cx| {
-        let ready = sockets.iter().flatten().any(|socket| socket.poll_recv_ready(cx).is_ready());
-        if ready { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }

@@ -22,5 +22,5 @@ mod wire;
 #[cfg(test)]
 pub use counters::names;
 pub use counters::register;
-pub use port::{Incoming, Port};
+pub use port::Port;
 pub use thread::{Setup, start};

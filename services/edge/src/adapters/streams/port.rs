@@ -65,10 +65,6 @@ pub struct Port {
 }
 
 impl Port {
-    pub async fn recv(&mut self) -> Option<Incoming> {
-        self.incoming.recv().await
-    }
-
     pub fn try_recv(&mut self) -> Option<Incoming> {
         self.incoming.try_recv().ok()
     }
