@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kit::settings::{Problem, join};
 use serde::{Deserialize, Serialize};
 
-use super::{Config, ListenerConfig, Transport};
+use super::{Admit, Config, ListenerConfig, Transport};
 use crate::adapters::tls::{ClientFiles, ServerFiles};
 
 /// Of a listener with `transport = "tls"` or `"wss"`. All files are PEM and are read again when they change.
@@ -101,6 +101,11 @@ impl ListenerConfig {
             }
             (None, false) => {}
         }
+        let asks = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        if self.admit == Admit::Certificate && self.transport.is_tls() && !asks {
+            let why = "the authorities of clients, since admit = \"certificate\"";
+            out.push(Problem::new(join(at, "tls.client_ca"), "", why));
+        }
         if !self.origins.is_empty() && !self.transport.is_websocket() {
             let why = "nothing, or transport = \"ws\" or \"wss\": only browsers name an origin";
             out.push(Problem::new(join(at, "origins"), self.origins.len(), why));
@@ -163,4 +168,78 @@ struct PeerTls<'a> {
     tls: Option<&'a TlsPeerConfig>,
     /// Its address, when it is called over TLS.
     called: Option<SocketAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::pki::Authority;
+
+    use super::*;
+    use crate::config::{Side, TrunkConfig};
+
+    fn problems(listener: ListenerConfig) -> Vec<(String, String)> {
+        let config = Config {
+            listeners: vec![
+                ListenerConfig { id: "l".into(), ..listener },
+                ListenerConfig { id: "n".into(), side: Side::Node, ..ListenerConfig::default() },
+            ],
+            trunks: vec![TrunkConfig { id: "t".into(), ..TrunkConfig::default() }],
+            ..Config::default()
+        };
+        let mut out = Vec::new();
+        config.listeners[0].check_security("l", &mut out);
+        config.check_peers_security("edge", &mut out);
+        out.into_iter().map(|problem| (problem.key, problem.allowed)).collect()
+    }
+
+    #[test]
+    fn each_mistake_names_its_field_and_the_remedy() {
+        let authority = Authority::new("ca");
+        let pair = authority.sign("edge", "edge.example.com");
+        let tls = Some(TlsConfig { cert: pair.cert, key: pair.key, client_ca: None, client_crl: None });
+        let good = ListenerConfig { transport: Transport::Wss, tls: tls.clone(), ..ListenerConfig::default() };
+        assert_eq!(problems(good.clone()), []);
+        let is = |listener: ListenerConfig, key: &str, part: &str| {
+            let found = problems(listener);
+            assert!(found.len() == 1 && found[0].0 == key && found[0].1.contains(part), "{found:?}");
+        };
+        is(ListenerConfig { tls: None, ..good.clone() }, "l.tls", "cert");
+        is(ListenerConfig { transport: Transport::Ws, ..good.clone() }, "l.tls", "transport = \"tls\"");
+        is(ListenerConfig { admit: Admit::Certificate, ..good.clone() }, "l.tls.client_ca", "authorities of clients");
+        is(
+            ListenerConfig { origins: vec!["phone.example.com".into()], ..good.clone() },
+            "l.origins",
+            "scheme and host",
+        );
+        let pages = vec!["https://phone.example.com".to_owned()];
+        is(ListenerConfig { transport: Transport::Tls, origins: pages, ..good.clone() }, "l.origins", "browsers");
+        let gone = TlsConfig { cert: "/nowhere.pem".into(), ..tls.unwrap() };
+        is(ListenerConfig { tls: Some(gone), ..good }, "l.tls.cert", "can read");
+    }
+
+    #[test]
+    fn a_peer_that_is_called_over_tls_has_files_that_can_be_used() {
+        let trunk = |tls: TlsPeerConfig, transport| TrunkConfig {
+            id: "t".into(),
+            address: "192.0.2.1:5061".parse().ok(),
+            transports: vec![transport],
+            tls: Some(tls),
+            ..TrunkConfig::default()
+        };
+        let authority = Authority::new("ca");
+        let good = TlsPeerConfig { ca: Some(authority.ca().to_owned()), ..TlsPeerConfig::default() };
+        let keys = |trunk| {
+            let mut out = Vec::new();
+            Config { trunks: vec![trunk], ..Config::default() }.check_peers_security("edge", &mut out);
+            out.into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+        };
+        assert!(keys(trunk(good.clone(), Transport::Tls)).is_empty());
+        assert_eq!(keys(trunk(good.clone(), Transport::Udp)), ["edge.trunks[0].tls"]);
+        let half = TlsPeerConfig { cert: Some("a.pem".into()), ..good.clone() };
+        assert_eq!(keys(trunk(half, Transport::Tls)), ["edge.trunks[0].tls.key"]);
+        let name = TlsPeerConfig { server_name: Some("no name".into()), ..good.clone() };
+        assert_eq!(keys(trunk(name, Transport::Tls)), ["edge.trunks[0].tls.server_name"]);
+        let gone = TlsPeerConfig { ca: Some("/nowhere.pem".into()), ..good };
+        assert_eq!(keys(trunk(gone, Transport::Tls)), ["edge.trunks[0].tls.ca"]);
+    }
 }

@@ -16,6 +16,7 @@ mod memory;
 mod peers;
 mod policies;
 mod proxy_rules;
+mod phones;
 mod register;
 mod restart;
 mod secure;

@@ -54,6 +54,22 @@ pub struct Call {
     pub dialog: Dialog,
 }
 
+/// One call from its INVITE to its end, both sides of it.
+pub async fn converse(caller: &mut Agent, callee: &mut Agent, caller_ends: bool) -> anyhow::Result<()> {
+    let name = callee.account.user.clone();
+    let ringing = caller.call(&name).await?;
+    let invite = callee.called().await?;
+    let mut theirs = callee.accept(&invite).await?;
+    let mut ours = caller.answered(&ringing).await?;
+    if caller_ends {
+        caller.hang_up(&mut ours).await?;
+        callee.hung_up(&theirs).await
+    } else {
+        callee.hang_up(&mut theirs).await?;
+        caller.hung_up(&ours).await
+    }
+}
+
 impl Agent {
     pub async fn connect(account: Account, target: Target) -> anyhow::Result<Agent> {
         let (wire, local) = target.open().await.with_context(|| format!("{} connects", account.user))?;
