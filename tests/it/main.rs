@@ -3,6 +3,7 @@
 mod architecture;
 mod benchmarks;
 mod demo;
+mod edge_transports;
 mod platform;
 mod refusals;
 mod standalone;
