@@ -10,6 +10,7 @@ mod cost;
 mod dead_log;
 mod dialogs;
 mod failover;
+mod faults;
 mod feedback;
 mod lossy;
 mod memory;
