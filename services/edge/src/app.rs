@@ -8,11 +8,13 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use domain::Clock;
 use kit::TaskOptions;
+use schemas::Event as _;
 use stream::{Pump, PumpConfig, Start};
 use tokio::sync::mpsc;
 
 use crate::adapters::bell::Bell;
 use crate::adapters::control::{ControlHandler, topics};
+use crate::adapters::nodes::NodesHandler;
 use crate::adapters::shard::Shard;
 use crate::adapters::tls::renew::{self, Certificates};
 use crate::adapters::{journal, sockets, streams};
@@ -135,6 +137,7 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
     kit.life
         .spawn_thread("shard-0", TaskOptions::critical().stall_after(STALL), move |task| shard.run(&task))
         .context("the thread of the shard")?;
+    follow_nodes(&kit, stream.clone(), updates.clone(), bell.clone());
     follow_control(&config, &kit, stream, updates, bell);
     if !certificates.is_empty() {
         certificates.register(&kit.metrics);
@@ -180,6 +183,26 @@ fn follow_control(
     // Not critical: without the stream the edge goes on with what it has.
     kit.life.spawn("control", TaskOptions::default(), move |task| async move {
         Pump::new(stream, pump).run(handler, task.shutdown(), || task.beat()).await?;
+        Ok(())
+    });
+}
+
+/// What engines say from now on: only with it can a node be taken for lost.
+fn follow_nodes(
+    kit: &kit::Service,
+    stream: stream::Client,
+    updates: mpsc::Sender<crate::adapters::shard::Update>,
+    bell: Bell,
+) {
+    let pump = PumpConfig {
+        name: "edge-nodes",
+        group: None,
+        topics: vec![schemas::NodeHealth::TOPIC],
+        start: Start::End,
+        ..PumpConfig::default()
+    };
+    kit.life.spawn("nodes", TaskOptions::default(), move |task| async move {
+        Pump::new(stream, pump).run(NodesHandler { updates, bell }, task.shutdown(), || task.beat()).await?;
         Ok(())
     });
 }

@@ -29,6 +29,8 @@ pub struct Config {
     pub streams: StreamConfig,
     /// How long open INVITEs may take to finish after a stop was asked for (ms). Established calls stay on their nodes.
     pub drain_ms: u64,
+    /// When a node is lost, send a BYE to the other party of each of its calls.
+    pub orphan_bye: bool,
     /// Size of the journal in `run_dir` (bytes); 0 = none, then a restart forgets calls in set-up.
     pub journal_bytes: usize,
     /// Receive buffer of each socket (bytes); the kernel may give less.
@@ -240,6 +242,9 @@ pub struct NodeConfig {
     /// Keeps registrations too: it is in the pool `registrar` beside its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub registrar: bool,
+    /// The node that recovers its calls when it is lost; may be itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovers_to: Option<String>,
 }
 
 /// Calls from nodes: the longest prefix of the dialled user part wins.
@@ -343,6 +348,7 @@ impl Default for Config {
             limits: LimitConfig::default(),
             streams: StreamConfig::default(),
             drain_ms: 5_000,
+            orphan_bye: false,
             journal_bytes: 32 * 1024 * 1024,
             receive_buffer_bytes: 4 * 1024 * 1024,
             emergency: ["112", "911", "999"].map(str::to_owned).to_vec(),
@@ -412,6 +418,7 @@ impl Default for NodeConfig {
             weight: default_weight(),
             sources: Vec::new(),
             registrar: false,
+            recovers_to: None,
         }
     }
 }
@@ -551,6 +558,12 @@ impl Check for Config {
             if !(node.weight > 0.0 && node.weight.is_finite()) {
                 let key = join(at, &format!("nodes[{i}].weight"));
                 out.push(Problem::new(key, node.weight, "more than 0"));
+            }
+        }
+        for (i, node) in self.nodes.iter().enumerate() {
+            if let Some(other) = node.recovers_to.as_ref().filter(|id| !self.nodes.iter().any(|n| &n.id == *id)) {
+                let key = join(at, &format!("nodes[{i}].recovers_to"));
+                out.push(Problem::new(key, other, "the id of a node"));
             }
         }
         for (i, route) in self.routes.iter().enumerate() {

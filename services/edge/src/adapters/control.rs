@@ -83,7 +83,7 @@ impl ControlHandler {
             since_us: wall,
             ..ControlAck::default()
         };
-        let update = Update { control, ack: Some(Box::new(ack)) };
+        let update = Update::Control { control, ack: Some(Box::new(ack)) };
         // The shard is gone only when the process stops.
         self.updates.send(update).await.map_err(|_| Failure::Transient(anyhow::anyhow!("the shard has stopped")))?;
         self.bell.ring();

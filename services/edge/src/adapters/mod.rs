@@ -6,6 +6,7 @@ pub mod datagrams;
 pub mod handshakes;
 pub mod icmp;
 pub mod journal;
+pub mod nodes;
 pub mod proxy_protocol;
 pub mod shard;
 pub mod sockets;

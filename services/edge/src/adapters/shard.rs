@@ -23,7 +23,7 @@ use super::icmp;
 use super::streams::Port;
 use super::wait::Waiting;
 use crate::core::control::Control;
-use crate::core::{Action, Hop, Input, Proxy, Snapshot};
+use crate::core::{Action, Hop, Input, NodeNews, Proxy, Snapshot};
 
 /// Messages of connections that are taken before the packets and the clock get their turn.
 const BURST: usize = 64;
@@ -32,10 +32,10 @@ const TURN: usize = 4;
 /// How often the outside sees a new picture, and the thread shows that it lives. It also looks for mail and for the end then.
 const REFRESH_US: u64 = 100_000;
 
-/// A state of the control topics and the acknowledgement that is due once it is in force.
-pub struct Update {
-    pub control: Arc<Control>,
-    pub ack: Option<Box<ControlAck>>,
+/// A state of the control topics and the acknowledgement that is due once it is in force; or what engines say about nodes.
+pub enum Update {
+    Control { control: Arc<Control>, ack: Option<Box<ControlAck>> },
+    Nodes(Vec<NodeNews>),
 }
 
 pub struct Shard {
@@ -154,12 +154,21 @@ impl Loop {
         bell.quiet();
         self.take_streams(bell);
         while let Ok(update) = self.updates.try_recv() {
-            self.give(self.clock.now(), Input::Control(Arc::clone(&update.control)));
-            if let Some(mut ack) = update.ack {
+            let (control, ack) = match update {
+                Update::Control { control, ack } => (control, ack),
+                Update::Nodes(news) => {
+                    for told in news {
+                        self.give(self.clock.now(), Input::Node(told));
+                    }
+                    continue;
+                }
+            };
+            self.give(self.clock.now(), Input::Control(Arc::clone(&control)));
+            if let Some(mut ack) = ack {
                 ack.since_us = self.clock.now().wall_us;
                 self.ways.publisher.publish(*ack);
             }
-            self.in_force.store(update.control);
+            self.in_force.store(control);
         }
     }
 

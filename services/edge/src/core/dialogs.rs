@@ -33,6 +33,14 @@ pub struct Ending {
     pub received: Now,
 }
 
+/// How a request of our own would reach the party on the trunk's side; kept only when it may be needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Far {
+    /// Its Contact.
+    pub target: String,
+    pub routes: Vec<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Dialog {
     pub call: CallId,
@@ -67,6 +75,7 @@ pub struct Dialog {
     pub ending: Option<Ending>,
     /// The node that goes on with it after its own was lost.
     pub moved_to: Option<usize>,
+    pub far: Option<Box<Far>>,
     /// Its record in the journal.
     pub kept: Option<Place>,
     /// Made by a 2xx that came after the first one of its INVITE; its end says so.
@@ -159,6 +168,10 @@ impl Dialogs {
         let old = std::mem::replace(end, hop);
         self.let_go(old);
         self.hold(hop);
+    }
+
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.slab.slots()
     }
 
     /// Dialogs that are not over.

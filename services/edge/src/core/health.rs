@@ -54,6 +54,7 @@ pub struct Health {
     sent_at: Option<u64>,
     resent: bool,
     last_life: Option<u64>,
+    born: u64,
     /// The last four results, newest lowest; 1 = missed.
     misses: u8,
     hits_in_row: i32,
@@ -78,6 +79,7 @@ impl Health {
             sent_at: None,
             resent: false,
             last_life: None,
+            born: now,
             misses: 0,
             hits_in_row: 0,
             misses_in_row: 0,
@@ -91,6 +93,12 @@ impl Health {
     #[must_use]
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// When it last gave a sign of life by SIP, or we began to listen for one.
+    #[must_use]
+    pub fn quiet_since(&self) -> u64 {
+        self.last_life.unwrap_or(self.born)
     }
 
     #[must_use]

@@ -20,7 +20,7 @@ const SUMMARY: u64 = 5 * SECOND;
 impl Proxy {
     pub(super) fn arm_house(&mut self) {
         let probes = self.health.iter().filter_map(|h| h.deadline()).min();
-        let at = probes.unwrap_or(u64::MAX).min(self.next_second);
+        let at = probes.unwrap_or(u64::MAX).min(self.next_second).min(self.losing.next.unwrap_or(u64::MAX));
         self.timers.arm(&mut self.house, Owner::House, Some(at));
     }
 
@@ -28,9 +28,13 @@ impl Proxy {
         for node in 0..self.health.len() {
             self.tick_health(now, node);
         }
+        if self.losing.next.is_some_and(|at| now.mono_us >= at) {
+            self.lose_some(now);
+        }
         if now.mono_us < self.next_second {
             return;
         }
+        self.watch_nodes(now);
         self.next_second = now.mono_us + SECOND;
         let mut expired = Vec::new();
         // No BYE of ours takes that long: one from before a restart, whose answer never came.
@@ -162,7 +166,7 @@ impl Proxy {
     }
 
     /// A change of state, or the summary of the last seconds.
-    fn report_node(&mut self, now: Now, node: usize, before: Option<State>) {
+    pub(super) fn report_node(&mut self, now: Now, node: usize, before: Option<State>) {
         let wanted = self.control.weight(&self.topology.nodes[node].id, now.wall_us, self.times.weight_max_age);
         let health = &mut self.health[node];
         let window = std::mem::take(&mut health.window);

@@ -49,6 +49,7 @@ impl Proxy {
             Err((430, _)) if m.method() == Method::Bye => return self.bye_to_nobody(cx, m, key),
             Err((status, reason)) => return self.refuse_in_dialog(cx, m, key, status, reason),
         };
+        self.note_recovery(cx.peer, &next);
         if let (Some(dialog), Some(_)) = (next.dialog, cx.hop.flow) {
             // A client that connected again goes on with its dialogs by the new connection.
             self.dialogs.rebind(dialog, next.verified.from_caller, cx.hop);
@@ -113,12 +114,65 @@ impl Proxy {
         let (node, trunk) = (Peer::Node(node), Peer::Trunk(trunk));
         let sender_side = cx.peer.side();
         let (sender, target) = if sender_side == trunk.side() { (trunk, node) } else { (node, trunk) };
-        if cx.peer != sender && !self.topology.owns(sender, cx.hop.addr) {
+        if cx.peer != sender && !self.topology.owns(sender, cx.hop.addr) && !self.may_recover(sender, cx.peer) {
             return Err((481, "foreign_cookie"));
         }
         let dialog = self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag());
+        let stand_in = match target {
+            Peer::Node(n) => self.stands_in(n, dialog).filter(|&other| other != n).map(Peer::Node),
+            Peer::Trunk(_) => None,
+        };
+        if let Some(target) = stand_in {
+            let hop = self.hop_to_stand_in(m, next, target)?;
+            return Ok(Next { verified, pop_routes, target, hop, dialog });
+        }
         let hop = self.target_hop(m, next, target, verified, dialog)?;
         Ok(Next { verified, pop_routes, target, hop, dialog })
+    }
+
+    /// A node named in `recovers_to` speaks for the node that names it.
+    fn may_recover(&self, sender: Peer, by: Peer) -> bool {
+        match (sender, by) {
+            (Peer::Node(n), Peer::Node(by)) => self.topology.nodes[n].recovers_to == Some(by),
+            _ => false,
+        }
+    }
+
+    /// By speaking for another node's dialog it has taken that over.
+    fn note_recovery(&mut self, by: Peer, next: &Next) {
+        let Peer::Node(by) = by else { return };
+        let own = self.topology.hash_of(Peer::Node(by)) == next.verified.cookie.node;
+        if let Some(dialog) = next.dialog.and_then(|slot| self.dialogs.get_mut(slot))
+            && !own
+            && dialog.moved_to != Some(by)
+            && self
+                .topology
+                .node_by_hash(next.verified.cookie.node)
+                .is_some_and(|n| self.topology.nodes[n].recovers_to == Some(by))
+        {
+            dialog.moved_to = Some(by);
+            self.journal.follow_dialog(&self.topology, dialog);
+            self.counters.moved_dialogs += 1;
+        }
+    }
+
+    /// To the address that the request names, when the recovering node owns it, else to that node: what the party knows is the
+    /// lost one's.
+    fn hop_to_stand_in(
+        &self,
+        m: &Message<'_>,
+        next: Option<NameAddr<'_>>,
+        target: Peer,
+    ) -> Result<Hop, (u16, &'static str)> {
+        let uri = Uri::parse(next.map_or(m.uri(), |route| route.uri)).map_err(|_| (400, "request_uri"))?;
+        let named = uri.ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(5060)));
+        match named.filter(|&to| self.topology.owns(target, to)) {
+            Some(to) => self.way_to(target, &uri, to, None),
+            None => {
+                let to = self.address_of(target).ok_or((403, "route"))?;
+                Ok(self.flows.reuse(self.topology.hop_to(target, to)))
+            }
+        }
     }
 
     /// A user agent that ignores Record-Route sends the rest of its dialog to our own address without any Route. The dialog that

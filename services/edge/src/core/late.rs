@@ -3,15 +3,16 @@
 use domain::Now;
 use sip::edit::Request;
 use sip::transaction::NonInviteClient;
-use sip::{Message, Name, NameAddr, Uri};
+use sip::{Index, Message, Name, NameAddr, Uri};
 
 use super::branch::Branch as BranchName;
-use super::dialogs::{Dialog, Phase};
+use super::dialogs::{Dialog, Far, Phase};
 use super::invite::{Invite, Kind, Route, Success};
 use super::relay::{Client, Purpose, Relay};
 use super::slab::Slot;
 use super::story::ByeFacts;
 use super::timers::Armed;
+use super::topology::Peer;
 use super::{ClientRef, Cx, Hop, Proxy, facts};
 
 impl Proxy {
@@ -26,6 +27,7 @@ impl Proxy {
             // A callee that uses its tag twice: the older call has no name of its own any more.
             self.lose_dialog(now, same, "replaced");
         }
+        let far = if self.config.orphan_bye { self.far_party(invite, at, m) } else { None };
         let branch = &invite.branches[at];
         let boxed = |text: &Option<String>| text.clone().unwrap_or_default().into_boxed_str();
         let mut dialog = Dialog {
@@ -57,6 +59,7 @@ impl Proxy {
             ending: None,
             moved_to: None,
             late,
+            far,
             kept: None,
             key: 0,
         };
@@ -65,6 +68,36 @@ impl Proxy {
         if !late {
             invite.dialog = Some(slot);
         }
+    }
+
+    /// The party on the trunk's side: from its INVITE when it called, from its 2xx when it was called.
+    fn far_party(&self, invite: &Invite, at: usize, answer: &Message<'_>) -> Option<Box<Far>> {
+        let far = |m: &Message<'_>, routes: Vec<String>| {
+            let target = facts::text(m.contact()?.uri);
+            Some(Box::new(Far { target, routes }))
+        };
+        if let Peer::Trunk(_) = invite.peer {
+            let mut index = Index::new();
+            let request = index.parse(&invite.request).ok()?;
+            return far(&request, request.values(Name::RecordRoute).map(facts::text).collect());
+        }
+        let _called = matches!(invite.branches[at].target, Peer::Trunk(_)).then_some(())?;
+        far(answer, self.routes_above_ours(answer).into_iter().map(facts::text).collect())
+    }
+
+    /// Record-Routes that the far side of an answer put above ours, in the order of a route set.
+    fn routes_above_ours<'a>(&self, m: &Message<'a>) -> Vec<&'a [u8]> {
+        let mut above: Vec<&[u8]> = Vec::new();
+        for value in m.values(Name::RecordRoute) {
+            let uri = NameAddr::parse(value).and_then(|a| Uri::parse(a.uri).ok());
+            let address = uri.and_then(|u| Some(std::net::SocketAddr::new(u.ip()?, u.port.unwrap_or(5060))));
+            if address.is_some_and(|a| self.topology.is_own(a)) {
+                break;
+            }
+            above.push(value);
+        }
+        above.reverse();
+        above
     }
 
     /// The end of a dialog by a BYE; the first one counts.
@@ -134,17 +167,7 @@ impl Proxy {
         // Without a Contact, which a 2xx must have, it goes where the INVITE went.
         let asked = branch.sent.split(|&b| b == b' ').nth(1).unwrap_or_default();
         let contact = m.contact().map_or(asked, |c| c.uri);
-        // Record-Routes that the far side put above ours, in the order of a route set.
-        let mut above: Vec<&[u8]> = Vec::new();
-        for value in m.values(Name::RecordRoute) {
-            let uri = NameAddr::parse(value).and_then(|a| Uri::parse(a.uri).ok());
-            let address = uri.and_then(|u| Some(std::net::SocketAddr::new(u.ip()?, u.port.unwrap_or(5060))));
-            if address.is_some_and(|a| self.topology.is_own(a)) {
-                break;
-            }
-            above.push(value);
-        }
-        above.reverse();
+        let above = self.routes_above_ours(m);
         let target = above.first().and_then(|v| NameAddr::parse(v)).map_or(contact, |a| a.uri);
         let literal =
             Uri::parse(target).ok().and_then(|u| Some(std::net::SocketAddr::new(u.ip()?, u.port.unwrap_or(5060))));
@@ -176,28 +199,34 @@ impl Proxy {
         (hop, ack, bye)
     }
 
-    fn send_release(
+    fn send_release(&mut self, cx: &Cx, invite: &Invite, at: usize, hop: Hop, bye: (BranchName, bytes::Bytes)) {
+        let target = invite.branches[at].target;
+        self.send_own(cx.now, invite.call, invite.identity.call_id.clone(), target, hop, bye);
+    }
+
+    /// A request of our own, for which nobody upstream waits.
+    pub(super) fn send_own(
         &mut self,
-        cx: &Cx,
-        invite: &Invite,
-        at: usize,
+        now: Now,
+        call: domain::CallId,
+        sip_call_id: String,
+        target: Peer,
         hop: Hop,
         (name, bytes): (BranchName, bytes::Bytes),
     ) {
-        let branch = &invite.branches[at];
         let slot = self.relays.reserve();
         self.clients.insert(name.key, ClientRef::Relay(slot));
         let relay = Relay {
             purpose: Purpose::Release,
-            received: cx.now,
+            received: now,
             server: None,
             client: Some(Client {
                 key: name.key,
                 text: name.text,
-                target: branch.target,
+                target,
                 hop,
                 sent: bytes.clone(),
-                machine: NonInviteClient::new(cx.now.mono_us, self.sip_timers(hop)),
+                machine: NonInviteClient::new(now.mono_us, self.sip_timers(hop)),
                 forwarded_us: 0,
                 first_response_us: None,
                 retransmits: 0,
@@ -207,8 +236,8 @@ impl Proxy {
             finished: None,
             silent_until: None,
             reason: None,
-            call: Some(invite.call),
-            identity: schemas::SipIdentity { call_id: invite.identity.call_id.clone(), ..Default::default() },
+            call: Some(call),
+            identity: schemas::SipIdentity { call_id: sip_call_id, ..Default::default() },
             parties: Default::default(),
             register: None,
             decision: None,

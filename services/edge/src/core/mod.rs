@@ -32,6 +32,7 @@ pub mod journal;
 mod keep_alive;
 mod late;
 mod limits;
+mod lost;
 mod passing;
 pub mod policy;
 mod receive;
@@ -49,6 +50,7 @@ mod story;
 mod timers;
 mod token;
 mod topology;
+mod watch;
 mod way;
 
 use std::collections::{HashMap, VecDeque};
@@ -64,9 +66,11 @@ use sip::{Index, Reject};
 
 pub use balance::Tier;
 pub use hop::{Flow, FlowIdentity, Hop};
+pub use lost::NodeNews;
 pub use register::POOL as REGISTRAR;
 pub use snapshot::{BlockSnapshot, Counters, NodeSnapshot, Snapshot, TrunkSnapshot, blocks};
 pub use topology::{Peer, Topology};
+pub use watch::News;
 
 use crate::config::Config;
 use balance::{Balancer, Candidate, View};
@@ -81,12 +85,14 @@ use health::Health;
 use invite::Invite;
 use journal::Journal;
 use limits::{Bucket, Budget};
+use lost::Losing;
 use policy::KeepAlives;
 use registered::Registered;
 use rejections::Rejections;
 use relay::Relay;
 use slab::{Slab, Slot};
 use timers::{Armed, Owner, Timers};
+use watch::Watch;
 
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -132,6 +138,8 @@ pub enum Input<'a> {
     },
     Timer,
     Control(Arc<Control>),
+    /// What an engine says about a node.
+    Node(NodeNews),
     /// Take no new calls.
     Drain,
 }
@@ -200,6 +208,8 @@ struct NodeStats {
     retransmits: u64,
     probe_bytes: Bytes,
     probe_key: Option<BranchKey>,
+    /// The journal's record of which life it is in.
+    kept: Option<journal::Place>,
 }
 
 #[derive(Debug)]
@@ -244,6 +254,8 @@ pub struct Proxy {
     flows: Flows,
     challenges: Challenges,
     journal: Journal,
+    watch: Watch,
+    losing: Losing,
     /// Copies of INVITEs that were answered before the restart are absorbed until then.
     absorbed: VecDeque<(u64, u128)>,
     keep_alives: KeepAlives,
@@ -307,6 +319,8 @@ impl Proxy {
             flows: Flows::default(),
             challenges: Challenges::default(),
             journal,
+            watch: Watch::new(topology.nodes.len()),
+            losing: Losing::default(),
             absorbed: VecDeque::new(),
             keep_alives: keep_alive::fixed(&topology, now),
             registered: Registered::default(),
@@ -363,6 +377,7 @@ impl Proxy {
             Input::Unreachable { to } => self.unreachable(now, to),
             Input::Timer => {}
             Input::Control(control) => self.control = control,
+            Input::Node(told) => self.node_news(now, told),
             Input::Drain => self.draining = true,
         }
         self.run_timers(now);

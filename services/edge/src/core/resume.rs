@@ -60,7 +60,11 @@ impl Proxy {
                 Some(Record::Challenge { key, until, continuation }) => {
                     self.challenges.remember(now.mono_us, until, key, continuation);
                 }
-                Some(Record::Node { .. }) => self.pass_over(found.place),
+                Some(Record::Node { place, node, core_uuid }) => {
+                    self.watch.remember(node, &core_uuid);
+                    let older = self.nodes[node].kept.replace(place);
+                    self.journal.remove_later(older);
+                }
                 None => self.pass_over(found.place),
             }
         }

@@ -68,6 +68,8 @@ pub struct Node {
     pub pool: String,
     pub weight: f64,
     pub registrar: bool,
+    /// Who goes on with its dialogs when it is lost.
+    pub recovers_to: Option<usize>,
 }
 
 impl Node {
@@ -144,6 +146,7 @@ impl Topology {
             pool: n.pool.clone(),
             weight: n.weight,
             registrar: n.registrar,
+            recovers_to: n.recovers_to.as_ref().and_then(|id| config.nodes.iter().position(|other| &other.id == id)),
         };
         let place = |id: &String| config.trunks.iter().position(|t| &t.id == id);
         let mut routes: Vec<Route> = config

@@ -32,7 +32,7 @@ impl Memory for std::sync::Arc<[AtomicU64]> {
     }
 }
 
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 const MAGIC: u64 = u64::from_le_bytes(*b"TRKLJRNL");
 
 const AT_MAGIC: usize = 0;

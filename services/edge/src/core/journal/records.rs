@@ -6,7 +6,7 @@ use domain::{CallId, LegId, Now};
 
 use super::{Found, Journal, MARKS, Place, Reader, Writer};
 use crate::core::challenge::Continuation;
-use crate::core::dialogs::{Dialog, Ending, Phase};
+use crate::core::dialogs::{Dialog, Ending, Far, Phase};
 use crate::core::invite::{Branch, End, Invite};
 use crate::core::topology::{Peer, Topology};
 use crate::core::{Flow, Hop};
@@ -45,7 +45,7 @@ pub enum Record {
     Final(FinalAnswer),
     Dialog { dialog: Box<Dialog>, server_key: u128 },
     Challenge { key: u128, until: u64, continuation: Continuation },
-    Node { node: usize, core_uuid: String },
+    Node { place: Place, node: usize, core_uuid: String },
 }
 
 #[derive(Debug)]
@@ -245,6 +245,11 @@ impl Journal {
             let flags = [(!dialog.late, 1), (dialog.caller_bound, 2), (dialog.callee_bound, 4)];
             w.u8(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum());
             w.option(dialog.account.as_deref());
+            let far = dialog.far.as_deref();
+            w.option(far.map(|far| far.target.as_str()));
+            let routes = far.map_or(&[][..], |far| &far.routes);
+            w.u8(u8::try_from(routes.len()).unwrap_or(u8::MAX));
+            routes.iter().take(usize::from(u8::MAX)).for_each(|route| w.text(route));
         })
     }
 
@@ -313,7 +318,7 @@ pub fn read(topology: &Topology, found: &Found) -> Option<Record> {
             },
         }),
         NODE => match r.peer()? {
-            Peer::Node(node) => Some(Record::Node { node, core_uuid: r.r.text()?.to_owned() }),
+            Peer::Node(node) => Some(Record::Node { place: found.place, node, core_uuid: r.r.text()?.to_owned() }),
             Peer::Trunk(_) => None,
         },
         _ => None,
@@ -411,6 +416,13 @@ impl Reading<'_> {
         })
     }
 
+    fn far(&mut self) -> Option<Option<Box<Far>>> {
+        let target = self.r.option()?;
+        let count = self.r.u8()?;
+        let routes = (0..count).map(|_| self.r.text().map(str::to_owned)).collect::<Option<Vec<String>>>()?;
+        Some(target.map(|target| Box::new(Far { target, routes })))
+    }
+
     fn dialog(&mut self, found: &Found) -> Option<Record> {
         let server_key = self.key()?;
         let (call, parent, attempt) = (self.call()?, self.r.option()?, self.r.u32()?);
@@ -462,6 +474,7 @@ impl Reading<'_> {
             ending,
             moved_to: moved.and_then(|hash| self.topology.node_by_hash(hash)),
             late: flags & 1 == 0,
+            far: self.far()?,
             kept: Some(found.place),
             key: 0,
         };
