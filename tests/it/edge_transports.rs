@@ -118,6 +118,8 @@ fn an_edge_from_its_readme_carries_calls_over_udp_tcp_tls_and_secure_websocket()
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
+    // The ring wants a tmpfs; the folder of the machine's other processes is not for a test.
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a tmpfs");
     std::os::unix::fs::symlink(root().join("infra"), folder.join("infra")).expect("infra as in the repository");
     let users = [("alice", "secret of alice"), ("bob", "secret of bob")];
     let registrar = runtime.block_on(Node::bind(&users)).expect("a node");
@@ -150,7 +152,7 @@ fn an_edge_from_its_readme_carries_calls_over_udp_tcp_tls_and_secure_websocket()
         .args(["edge", "--config", "edge.toml"])
         .current_dir(folder)
         .env("TRUNKLINE__ADMIN__BIND", format!("127.0.0.1:{process}"))
-        .env("TRUNKLINE__RUN_DIR", folder.join("run"))
+        .env("TRUNKLINE__RUN_DIR", memory.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();

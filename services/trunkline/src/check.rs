@@ -13,7 +13,7 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     }
     let file = if args.config.exists() { args.config.display().to_string() } else { "the defaults".to_owned() };
     println!("{file}: the settings are good");
-    if settings.stream.adapter == stream::Adapter::Embedded {
+    if settings.stream.adapter == stream::Adapter::Embedded && !settings.stream.embedded.alone {
         println!(
             "note: on the embedded log only `standalone` works; services in separate processes need stream.adapter = \"kafka\""
         );
