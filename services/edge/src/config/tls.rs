@@ -196,8 +196,8 @@ mod tests {
     fn each_mistake_names_its_field_and_the_remedy() {
         let authority = Authority::new("ca");
         let pair = authority.sign("edge", "edge.example.com");
-        let tls = Some(TlsConfig { cert: pair.cert, key: pair.key, client_ca: None, client_crl: None });
-        let good = ListenerConfig { transport: Transport::Wss, tls: tls.clone(), ..ListenerConfig::default() };
+        let tls = TlsConfig { cert: pair.cert, key: pair.key, client_ca: None, client_crl: None };
+        let good = ListenerConfig { transport: Transport::Wss, tls: Some(tls.clone()), ..ListenerConfig::default() };
         assert_eq!(problems(good.clone()), []);
         let is = |listener: ListenerConfig, key: &str, part: &str| {
             let found = problems(listener);
@@ -213,7 +213,7 @@ mod tests {
         );
         let pages = vec!["https://phone.example.com".to_owned()];
         is(ListenerConfig { transport: Transport::Tls, origins: pages, ..good.clone() }, "l.origins", "browsers");
-        let gone = TlsConfig { cert: "/nowhere.pem".into(), ..tls.unwrap() };
+        let gone = TlsConfig { cert: "/nowhere.pem".into(), ..tls };
         is(ListenerConfig { tls: Some(gone), ..good }, "l.tls.cert", "can read");
     }
 

@@ -81,7 +81,9 @@ impl Proxy {
             let request = index.parse(&invite.request).ok()?;
             return far(&request, request.values(Name::RecordRoute).map(facts::text).collect());
         }
-        let _called = matches!(invite.branches[at].target, Peer::Trunk(_)).then_some(())?;
+        if let Peer::Node(_) = invite.branches[at].target {
+            return None;
+        }
         far(answer, self.routes_above_ours(answer).into_iter().map(facts::text).collect())
     }
 

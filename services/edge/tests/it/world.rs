@@ -177,7 +177,7 @@ impl World {
     pub fn decide_and_die(&mut self, from: SocketAddr, m: &Msg) {
         let listener = if from.ip().to_string().starts_with("10.") { NODE_SIDE } else { TRUNK_SIDE };
         let bytes = m.bytes();
-        self.proxy.handle(self.now, Input::Datagram { hop: Hop::to(listener as u16, from), bytes: &bytes });
+        self.proxy.handle(self.now, Input::Datagram { hop: Hop::to(listener, from), bytes: &bytes });
         self.restart(Duration::from_millis(300));
     }
 

@@ -118,7 +118,7 @@ impl WebSocket {
         self.now = now;
         match input {
             _ if self.stage == Stage::Over => {}
-            Input::Bytes(bytes) if bytes.is_empty() => {}
+            Input::Bytes([]) => {}
             Input::Bytes(bytes) => {
                 self.buffer.extend_from_slice(bytes);
                 self.last_byte = now;
@@ -164,9 +164,7 @@ impl WebSocket {
                 Ok(Step::Give(event)) => return Some(event),
                 Ok(Step::Go) => {}
                 Ok(Step::Wait) => {
-                    if self.ending.is_none() {
-                        return None;
-                    }
+                    self.ending.as_ref()?;
                     self.stop();
                 }
                 Err(fault) => {

@@ -116,6 +116,14 @@ pub struct Cells<M> {
     serial: u64,
 }
 
+/// What an earlier life left: its seed, its records, oldest first, and how many could not be read.
+pub struct Resumed<M> {
+    pub cells: Cells<M>,
+    pub seed: [u8; 32],
+    pub found: Vec<Found>,
+    pub damaged: u64,
+}
+
 impl<M: Memory> Cells<M> {
     /// Takes blank memory into use.
     #[must_use]
@@ -132,8 +140,8 @@ impl<M: Memory> Cells<M> {
         Cells { memory, free: (0..cells).rev().collect(), cells, serial: 0 }
     }
 
-    /// Reads what an earlier life left: its seed and its records, oldest first, and how many could not be read.
-    pub fn resume(memory: M, owner: Owner<'_>) -> Result<(Cells<M>, [u8; 32], Vec<Found>, u64), Unusable> {
+    /// Reads what an earlier life left.
+    pub fn resume(memory: M, owner: Owner<'_>) -> Result<Resumed<M>, Unusable> {
         let words = memory.words();
         if words.len() < HEADER_WORDS || words[AT_MAGIC].load(Acquire) != MAGIC {
             return Err(Unusable::NotAJournal);
@@ -162,7 +170,7 @@ impl<M: Memory> Cells<M> {
         let cells = room as u32;
         let mut this = Cells { memory, free: Vec::new(), cells, serial: 0 };
         let (found, damaged) = this.scan();
-        Ok((this, seed, found, damaged))
+        Ok(Resumed { cells: this, seed, found, damaged })
     }
 
     fn cell(&self, at: u32) -> &[AtomicU64] {
@@ -353,7 +361,7 @@ mod tests {
         let places: Vec<Place> = lengths.iter().map(|&n| cells.put(3, [n as u64; MARKS], &text(n)).unwrap()).collect();
         cells.mark(places[4], 2, 77);
         cells.remove(places[6]);
-        let (again, seed, found, damaged) = Cells::resume(memory, OWNER).unwrap();
+        let Resumed { cells: again, seed, found, damaged } = Cells::resume(memory, OWNER).unwrap();
         assert_eq!((seed, damaged, found.len()), ([9; 32], 0, 9));
         let kept: Vec<usize> = found.iter().map(|f| f.bytes.len()).collect();
         assert_eq!(kept, [0, 1, 55, 56, 57, 175, 177, 1_300, 9_000]);
@@ -390,7 +398,7 @@ mod tests {
         for cut in 0..=changed.len() {
             let torn: Arc<[AtomicU64]> = old.iter().map(|&w| AtomicU64::new(w)).collect();
             changed[..cut].iter().for_each(|&i| torn[i].store(new[i], Relaxed));
-            let (_, _, found, damaged) = Cells::resume(torn, OWNER).unwrap();
+            let Resumed { found, damaged, .. } = Cells::resume(torn, OWNER).unwrap();
             assert_eq!((found.len(), damaged), (1 + usize::from(cut == changed.len()), 0), "after {cut} stores");
         }
     }
@@ -404,7 +412,7 @@ mod tests {
         // A chain that runs in a circle.
         let next = cells.cell(places[3].0)[1].load(Relaxed) as u32;
         cells.cell(next)[0].store(MORE | u64::from(next), Relaxed);
-        let (again, _, found, damaged) = Cells::resume(Arc::clone(&memory), OWNER).unwrap();
+        let Resumed { cells: again, found, damaged, .. } = Cells::resume(Arc::clone(&memory), OWNER).unwrap();
         assert_eq!((found.len(), damaged), (3, 2));
         assert_eq!(again.free_cells() + 12, again.cells());
         let refused = |owner| Cells::resume(Arc::clone(&memory), owner).map(drop).unwrap_err();
@@ -424,10 +432,10 @@ mod tests {
             drop(Cells::fresh(Arc::clone(&memory), OWNER, [1; 32]));
             for word in memory[HEADER_WORDS..].iter() {
                 let noise = random.next();
-                let tag = if noise % 3 == 0 { HEAD } else { MORE };
-                word.store(if noise % 2 == 0 { tag | noise % 40 } else { noise }, Relaxed);
+                let tag = if noise.is_multiple_of(3) { HEAD } else { MORE };
+                word.store(if noise.is_multiple_of(2) { tag | (noise % 40) } else { noise }, Relaxed);
             }
-            let (cells, _, found, _) = Cells::resume(memory, OWNER).unwrap();
+            let Resumed { cells, found, .. } = Cells::resume(memory, OWNER).unwrap();
             assert!(found.len() <= cells.cells());
         }
     }

@@ -19,7 +19,7 @@ pub mod records;
 
 pub use cells::{Found, MARKS, Memory, Owner, Place, Unusable, holds_nothing, words_for};
 
-use cells::Cells;
+use cells::{Cells, Resumed};
 use codec::{Reader, Writer};
 
 /// What waits for its turn to be performed.
@@ -63,7 +63,7 @@ impl Journal {
 
     /// What an earlier life left.
     pub fn resume(memory: Box<dyn Memory>, owner: Owner<'_>) -> Result<Journal, Unusable> {
-        let (cells, seed, found, damaged) = Cells::resume(memory, owner)?;
+        let Resumed { cells, seed, found, damaged } = Cells::resume(memory, owner)?;
         Ok(Journal { cells: Some(cells), found, damaged, seed: Some(seed), ..Journal::default() })
     }
 

@@ -126,8 +126,8 @@ fn count(view: &CallerView, wanted: impl Fn(&Stand) -> bool) -> usize {
 
 /// One INVITE per call over all nodes together, and one call id.
 fn one_each(views: &[NodeView]) {
-    let (mut branches, mut ids): (BTreeMap<&str, BTreeSet<(usize, &str)>>, BTreeMap<&str, BTreeSet<&str>>) =
-        Default::default();
+    let mut branches: BTreeMap<&str, BTreeSet<(usize, &str)>> = BTreeMap::new();
+    let mut ids: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (node, view) in views.iter().enumerate() {
         for (call, list) in &view.branches {
             branches.entry(call).or_default().extend(list.iter().map(|b| (node, b.as_str())));
