@@ -10,8 +10,16 @@ use crate::LogError;
 
 #[derive(Debug)]
 pub struct WriterLock {
-    /// Held open: closing it frees the lock.
-    _file: File,
+    file: File,
+}
+
+impl Drop for WriterLock {
+    /// Closing alone would do, but for a child that was forked and has not reached its `exec`: it holds the same open file.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the lock of a log folder is freed when the file closes");
+        }
+    }
 }
 
 impl WriterLock {
@@ -38,6 +46,6 @@ impl WriterLock {
         }
         // For people only; a full disk must not keep us from opening.
         let _note = file.set_len(0).and_then(|()| write!(file, "process {}", std::process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
