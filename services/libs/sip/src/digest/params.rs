@@ -43,9 +43,10 @@ impl<'a> Params<'a> {
     }
 }
 
-/// The first such parameter of a list that need not be well-formed: for what an event tells, never for a decision.
+/// The first such parameter of a list that need not be well-formed: for what an event tells, never for a decision. A list of commas
+/// must not cost more than one of parameters.
 pub(super) fn first<'a>(list: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    comma_values(list).find_map(|pair| {
+    comma_values(list).take(MOST).find_map(|pair| {
         let eq = memchr::memchr(b'=', pair)?;
         let (key, value) = (trim(&pair[..eq]), trim(&pair[eq + 1..]));
         let value = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value);
