@@ -2,6 +2,7 @@
 //! looked up while a call is set up, so addresses are literals.
 
 pub mod policy;
+mod pools;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use kit::admin::AdminConfig;
 use kit::settings::{Check, Problem, join};
 use serde::{Deserialize, Serialize};
 
+pub use pools::{BreakerConfig, JoinConfig, JoinRule, NodeState, PoolConfig};
 pub use tls::{TlsConfig, TlsPeerConfig};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,8 +24,12 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     pub trunks: Vec<TrunkConfig>,
     pub nodes: Vec<NodeConfig>,
+    /// How pools of nodes choose.
+    pub pools: Vec<PoolConfig>,
     pub routes: Vec<RouteConfig>,
     pub probe: ProbeConfig,
+    pub breaker: BreakerConfig,
+    pub join: JoinConfig,
     pub timers: TimerConfig,
     pub limits: LimitConfig,
     pub streams: StreamConfig,
@@ -236,6 +242,14 @@ pub struct NodeConfig {
     pub pool: String,
     #[serde(default = "default_weight")]
     pub weight: f64,
+    /// The nodes of a pool with the smallest number are asked first, the others when none of these is up.
+    #[serde(default, skip_serializing_if = "is_zero_u8")]
+    pub priority: u8,
+    /// Calls that it can hold; 0 = what it says of itself, else not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub capacity: u32,
+    #[serde(default, skip_serializing_if = "NodeState::is_active")]
+    pub state: NodeState,
     /// Other addresses that it sends from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Source>,
@@ -265,6 +279,12 @@ pub struct ProbeConfig {
     pub interval_ms: u64,
     pub timeout_ms: u64,
     pub resend_ms: u64,
+    /// Misses in a row that make a node suspect.
+    pub suspect_misses: u32,
+    /// Misses among the last four that make it down.
+    pub down_misses: u32,
+    /// Answers in a row that make it good again.
+    pub up_answers: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -329,6 +349,16 @@ fn default_weight() -> f64 {
     1.0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero_u8(n: &u8) -> bool {
+    *n == 0
+}
+
 impl Default for Config {
     fn default() -> Config {
         let listener = |id: &str, side, port| ListenerConfig {
@@ -342,8 +372,11 @@ impl Default for Config {
             listeners: vec![listener("trunks", Side::Trunk, 5060), listener("nodes", Side::Node, 5070)],
             trunks: Vec::new(),
             nodes: Vec::new(),
+            pools: Vec::new(),
             routes: Vec::new(),
             probe: ProbeConfig::default(),
+            breaker: BreakerConfig::default(),
+            join: JoinConfig::default(),
             timers: TimerConfig::default(),
             limits: LimitConfig::default(),
             streams: StreamConfig::default(),
@@ -416,6 +449,9 @@ impl Default for NodeConfig {
             tls: None,
             pool: default_pool(),
             weight: default_weight(),
+            priority: 0,
+            capacity: 0,
+            state: NodeState::Active,
             sources: Vec::new(),
             registrar: false,
             recovers_to: None,
@@ -425,7 +461,15 @@ impl Default for NodeConfig {
 
 impl Default for ProbeConfig {
     fn default() -> ProbeConfig {
-        ProbeConfig { enabled: true, interval_ms: 1_000, timeout_ms: 500, resend_ms: 250 }
+        ProbeConfig {
+            enabled: true,
+            interval_ms: 1_000,
+            timeout_ms: 500,
+            resend_ms: 250,
+            suspect_misses: 2,
+            down_misses: 3,
+            up_answers: 3,
+        }
     }
 }
 
@@ -468,6 +512,15 @@ impl Source {
                 (IpAddr::V6(a), IpAddr::V6(b)) => same_prefix(a.to_bits(), b.to_bits(), 128, bits),
                 _ => false,
             },
+        }
+    }
+
+    /// Of a network: the length of its prefix.
+    #[must_use]
+    pub fn bits(self) -> Option<u8> {
+        match self {
+            Source::Port(_) => None,
+            Source::Net { bits, .. } => Some(bits),
         }
     }
 
@@ -550,7 +603,7 @@ impl Check for Config {
             if !(trunk.cps >= 0.0 && trunk.cps.is_finite()) {
                 out.push(Problem::new(join(&at, "cps"), trunk.cps, "0 (no limit) or more"));
             }
-            if !self.nodes.is_empty() && !self.nodes.iter().any(|n| n.pool == trunk.pool) {
+            if !self.nodes.is_empty() && !self.has_members(&trunk.pool) {
                 out.push(Problem::new(join(&at, "pool"), &trunk.pool, "the pool of at least one node"));
             }
         }
@@ -603,6 +656,7 @@ impl Check for Config {
                 out.push(Problem::new(join(at, key), value, "1 or more"));
             }
         }
+        self.check_pools(at, out);
         if let Some(admin) = &self.admin {
             admin.check(&join(at, "admin"), out);
         }
@@ -684,7 +738,7 @@ impl Config {
                 "is for side = \"trunk\"; nodes are known by their address",
             ));
         }
-        let has_registrar = self.nodes.iter().any(|n| n.registrar || n.pool == crate::core::REGISTRAR);
+        let has_registrar = self.has_members(crate::core::REGISTRAR);
         if listener.admit == Admit::Registrar && !has_registrar {
             let why = "needs a node that keeps registrations: registrar = true, or pool = \"registrar\"";
             out.push(Problem::new(&key, listener.admit.as_str(), why));

@@ -12,8 +12,9 @@ mod metrics;
 
 pub use app::{Running, run};
 pub use config::{
-    Admit, Config, Late2xx, LimitConfig, ListenerConfig, NodeConfig, ProbeConfig, RouteConfig, Side, Source,
-    StreamConfig, TimerConfig, TlsConfig, TlsPeerConfig, Transport, TrunkConfig,
+    Admit, BreakerConfig, Config, JoinConfig, JoinRule, Late2xx, LimitConfig, ListenerConfig, NodeConfig, NodeState,
+    PoolConfig, ProbeConfig, RouteConfig, Side, Source, StreamConfig, TimerConfig, TlsConfig, TlsPeerConfig, Transport,
+    TrunkConfig,
 };
 pub use core::{BlockSnapshot, Counters, NodeSnapshot as NodeView, Snapshot, TrunkSnapshot};
 pub use error::Error;

@@ -14,14 +14,20 @@ use crate::core::{NodeSnapshot, Snapshot};
 /// Gauges of nodes: name, help and value.
 type NodeGauge = (&'static str, &'static str, fn(&NodeSnapshot) -> f64);
 
-const NODE_GAUGES: [NodeGauge; 6] = [
-    ("edge_node_state", "State of a node: 0 up, 1 suspect, 2 down", |n| match n.state {
+const NODE_GAUGES: [NodeGauge; 8] = [
+    ("edge_node_state", "State of a node: 0 up, 1 suspect, 2 down, 3 draining, 4 disabled", |n| match n.state {
         "up" => 0.0,
         "suspect" => 1.0,
+        "draining" => 3.0,
+        "disabled" => 4.0,
         _ => 2.0,
     }),
     ("edge_node_calls", "Open calls on a node", |n| n.calls_now as f64),
-    ("edge_node_weight", "Effective weight of a node", |n| n.weight * n.factor),
+    ("edge_node_weight", "Effective weight of a node", |n| n.effective_weight),
+    ("edge_node_failing", "Share of its calls of the last 15 s that a node failed by its own fault", |n| n.failing),
+    ("edge_node_first_response_seconds", "Smoothed time from an INVITE to the first response of a node", |n| {
+        f64::from(n.first_response_us) / 1e6
+    }),
     ("edge_node_attempts_total", "INVITEs forwarded to a node", |n| n.attempts as f64),
     ("edge_node_failed_5xx_total", "INVITEs that a node answered with 5xx", |n| n.failed_5xx as f64),
     ("edge_node_timeouts_total", "INVITEs that a node never answered", |n| n.timeouts as f64),
@@ -94,13 +100,8 @@ mod tests {
     #[test]
     fn a_scrape_shows_counters_and_nodes() {
         let metrics = kit::Metrics::new();
-        let node = crate::core::NodeSnapshot {
-            id: "fs-1".into(),
-            state: "down",
-            weight: 2.0,
-            factor: 0.5,
-            ..Default::default()
-        };
+        let node =
+            crate::core::NodeSnapshot { id: "fs-1".into(), state: "down", effective_weight: 1.0, ..Default::default() };
         let snapshot = crate::core::Snapshot { nodes: vec![node], dialogs: 7, ..Default::default() };
         super::register(&metrics, std::sync::Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)));
         let text = metrics.encode();

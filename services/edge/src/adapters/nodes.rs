@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::bell::Bell;
 use super::shard::Update;
+use crate::core::dispatch::Reported;
 use crate::core::{News, NodeNews};
 
 pub struct NodesHandler {
@@ -41,6 +42,11 @@ fn news(event: NodeHealth) -> Option<NodeNews> {
     if event.observer_kind != "engine" {
         return None;
     }
+    let count = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok());
+    let load = event
+        .heartbeat
+        .as_ref()
+        .and_then(|beat| Some(Reported { sessions: count(beat.sessions)?, max_sessions: count(beat.max_sessions) }));
     let news = match (event.event_type.as_str(), event.core_uuid) {
         ("link_down", _) => News::Link { up: false },
         ("heartbeat" | "epoch", Some(core_uuid)) => {
@@ -52,7 +58,7 @@ fn news(event: NodeHealth) -> Option<NodeNews> {
         ("link_up", _) => News::Link { up: true },
         _ => return None,
     };
-    Some(NodeNews { node_id: event.node_id, engine_id: event.observer_id, news })
+    Some(NodeNews { node_id: event.node_id, engine_id: event.observer_id, news, load })
 }
 
 #[cfg(test)]
@@ -61,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_says_when_this_life_began_and_other_observers_say_nothing() {
-        let beat = schemas::NodeHeartbeat { uptime_ms: Some(2), ..Default::default() };
+        let beat = schemas::NodeHeartbeat { uptime_ms: Some(2), sessions: Some(7), ..Default::default() };
         let event = NodeHealth {
             event_type: "heartbeat".into(),
             node_id: "n".into(),
@@ -74,6 +80,7 @@ mod tests {
         };
         let told = news(event.clone()).unwrap();
         assert_eq!(told.news, News::Life { core_uuid: "c".into(), began_us: Some(3_000) });
+        assert_eq!(told.load, Some(Reported { sessions: 7, max_sessions: None }));
         assert!(news(NodeHealth { observer_kind: "edge".into(), ..event }).is_none());
     }
 }

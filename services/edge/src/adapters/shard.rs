@@ -236,6 +236,11 @@ impl Ways {
                 Action::Transaction(event) => drop(self.publisher.publish(*event)),
                 Action::Rejections(event) => drop(self.publisher.publish(*event)),
                 Action::Health(event) => drop(self.publisher.publish(*event)),
+                Action::Announced(newcomer) => {
+                    let (node, taken) = (&newcomer.node, newcomer.taken);
+                    tracing::info!(node.id = node.id, address = %node.address, node.pool = node.pool, taken, "a node has announced itself");
+                }
+                Action::Departed(id) => tracing::info!(node.id = id, "a node that had announced itself is gone"),
             }
         }
     }

@@ -272,12 +272,11 @@ impl Proxy {
         match cx.peer {
             Peer::Trunk(t) => {
                 self.topology.trunks[t].policy.admit(m)?;
-                let pool = self.topology.trunks[t].pool.clone();
-                decision.pool = Some(pool.clone());
-                decision.algorithm = Some("smooth_weighted".to_owned());
+                let pool = self.topology.trunks[t].pool_at;
+                decision.pool = Some(self.topology.trunks[t].pool.clone());
                 decision.weight_version.clone_from(&self.control.weight_version);
                 invite.route = Route::Pool(pool);
-                if self.has_next(cx.now, invite) { Ok(()) } else { Err(Refusal::new(503, "no_node")) }
+                if self.has_next(invite) { Ok(()) } else { Err(Refusal::new(503, "no_node")) }
             }
             Peer::Node(_) => {
                 let number = invite.parties.callee_raw.as_deref().unwrap_or_default();

@@ -30,6 +30,9 @@ impl Proxy {
         let status = m.status();
         let since = invite.since(cx.now);
         invite.note_response(status, cx.now);
+        if invite.kind == Kind::Initial && invite.branches[at].facts.first_response.is_none() {
+            self.note_latency(&invite.branches[at], since);
+        }
         let branch = &mut invite.branches[at];
         branch.facts.first_response.get_or_insert(since);
         branch.first_by = u64::MAX;
@@ -148,6 +151,7 @@ impl Proxy {
             self.setting_up -= 1;
         }
         if invite.kind == Kind::Initial {
+            self.note_outcome(cx.now, target, None, true);
             if let Peer::Node(n) = target {
                 self.nodes[n].answered += 1;
                 if !counted {
@@ -196,7 +200,7 @@ impl Proxy {
         if let (Peer::Node(n), 500..=599) = (branch.target, m.status()) {
             self.nodes[n].failed_5xx += 1;
         }
-        self.end_branch(invite, at, end);
+        self.end_branch(cx.now, invite, at, end);
         if m.status() >= 600 {
             // Whoever else is asked would say the same (RFC 3261 §16.7 step 5).
             self.cancel_others(cx.now, invite, at);
@@ -216,13 +220,16 @@ impl Proxy {
     }
 
     /// Notes that a branch is over and gives back what it held.
-    pub(super) fn end_branch(&mut self, invite: &mut Invite, at: usize, end: End) {
+    pub(super) fn end_branch(&mut self, now: Now, invite: &mut Invite, at: usize, end: End) {
         let branch = &mut invite.branches[at];
         branch.end = Some(end);
         branch.first_by = u64::MAX;
         branch.ring_by = u64::MAX;
         let counted = std::mem::take(&mut branch.counted);
-        let target = branch.target;
+        let (target, heard) = (branch.target, branch.facts.first_response.is_some());
+        if invite.kind == Kind::Initial {
+            self.note_outcome(now, target, Some(end), heard);
+        }
         if let (Peer::Node(n), End::NoFirstResponse | End::TimedOut) = (target, end) {
             self.nodes[n].timeouts += 1;
         }
@@ -244,7 +251,7 @@ impl Proxy {
         let declined = invite.branches.iter().any(|b| b.facts.status.is_some_and(|s| s >= 600));
         if !invite.cancelled && !declined && invite.kind == Kind::Initial && invite.timer_fired != Some("C") {
             let last = invite.branches.last().and_then(|b| b.end);
-            if let Some(end) = last.filter(|end| end.fails_over())
+            if let Some(end) = last.filter(|&end| self.follows(&invite.route, end))
                 && self.fail_over(now, slot, invite, end.label())
             {
                 let before = invite.branches.len() - 2;
@@ -257,7 +264,7 @@ impl Proxy {
 
     /// Sends the final response: the best of what came, or one of our own when nothing did.
     fn finish(&mut self, now: Now, invite: &mut Invite) {
-        let choice = self.choose(now, invite);
+        let choice = self.choose(invite);
         let mut index = self.scratch.take().unwrap_or_default();
         let chosen = match choice {
             Choice::Received(at) => Some(at),
@@ -300,14 +307,14 @@ impl Proxy {
         self.respond(now, invite, status, bytes);
     }
 
-    fn choose(&mut self, now: Now, invite: &Invite) -> Choice {
+    fn choose(&self, invite: &Invite) -> Choice {
         let unreachable = |b: &Branch| matches!(b.end, Some(End::NodeDown | End::Unreachable));
         let about = Circumstances {
             cancelled: invite.cancelled,
             timer_c: invite.timer_fired == Some("C"),
             nobody_left: invite.kind == Kind::Initial
                 && invite.branches.iter().any(unreachable)
-                && !self.has_next(now, invite),
+                && !self.has_next(invite),
         };
         choose(&invite.branches, about)
     }
@@ -396,7 +403,7 @@ impl Proxy {
                 }
                 Action::TimedOut if branch.end.is_none() => {
                     branch.facts.finished = Some(now.mono_us.saturating_sub(invite.received.mono_us));
-                    self.end_branch(invite, at, End::TimedOut);
+                    self.end_branch(now, invite, at, End::TimedOut);
                     self.settle(now, slot, invite);
                 }
                 _ => {}
@@ -416,12 +423,12 @@ impl Proxy {
             return;
         }
         invite.branches[at].first_by = u64::MAX;
-        let more = (invite.branches.len() as u32) < self.config.limits.attempts && self.has_next(now, invite);
+        let more = self.may_try_again(now, invite) && self.has_next(invite);
         if invite.finished.is_none() && invite.kind == Kind::Initial && more {
             let branch = &mut invite.branches[at];
             branch.abandoned = true;
             branch.client.handle(now.mono_us, ClientInput::Silence);
-            self.end_branch(invite, at, End::NoFirstResponse);
+            self.end_branch(now, invite, at, End::NoFirstResponse);
             self.settle(now, slot, invite);
         }
     }
@@ -436,7 +443,7 @@ impl Proxy {
             branch.abandoned = true;
             branch.facts.finished = Some(now.mono_us.saturating_sub(invite.received.mono_us));
             branch.client.handle(now.mono_us, ClientInput::Silence);
-            self.end_branch(invite, at, end);
+            self.end_branch(now, invite, at, end);
             // In case it only seemed to be gone: a phone must not go on ringing there.
             self.cancel_branch(now, invite, at);
             self.settle(now, slot, invite);

@@ -11,11 +11,8 @@ use sip::transaction::InviteClient;
 use sip::{Message, Uri};
 
 use super::answers::STRIP;
-use super::balance::{Tier, View};
 use super::branch::Branch as BranchName;
-use super::control::Wanted;
 use super::cookie::Cookie;
-use super::health::State;
 use super::invite::{Branch, BranchFacts, Cancel, Invite, Route};
 use super::slab::Slot;
 use super::topology::Peer;
@@ -23,70 +20,20 @@ use super::{ClientRef, Hop, Proxy};
 use crate::config::Transport;
 
 impl Proxy {
-    /// Refreshes how the nodes of a pool look to the balancer.
-    pub(super) fn look_at_nodes(&mut self, now: Now, pool: &str) {
-        self.views.clear();
-        for (i, node) in self.topology.nodes.iter().enumerate() {
-            let wanted = self.control.weight(&node.id, now.wall_us, self.times.weight_max_age);
-            let weight = node.weight * wanted.factor;
-            let tier = match self.health[i].state() {
-                _ if !node.is_in(pool) || wanted.state != Wanted::Active => Tier::Out,
-                State::Down => Tier::Out,
-                _ if weight <= 0.0 => Tier::Weightless,
-                State::Suspect => Tier::Suspect,
-                State::Up => Tier::Up,
-            };
-            let calls = u32::try_from(self.nodes[i].calls_now).unwrap_or(0);
-            self.views.push(View { weight, tier, calls });
-        }
-    }
-
-    /// Whether a pool has a node for a new call now.
-    pub(super) fn has_node(&mut self, now: Now, pool: &str) -> bool {
-        self.look_at_nodes(now, pool);
-        self.views.iter().any(|v| v.tier != Tier::Out)
-    }
-
     /// Whether there is a next hop that was not tried yet.
-    pub(super) fn has_next(&mut self, now: Now, invite: &Invite) -> bool {
+    pub(super) fn has_next(&self, invite: &Invite) -> bool {
         match &invite.route {
-            Route::Pool(pool) => {
-                self.look_at_nodes(now, pool);
-                let open = |(i, v): (usize, &View)| v.tier != Tier::Out && !invite.tried.contains(&Peer::Node(i));
-                self.views.iter().enumerate().any(open)
-            }
+            Route::Pool(pool) => self.has_other_node(*pool, &invite.tried),
             Route::Trunks { trunks, .. } => trunks.iter().any(|&t| !invite.tried.contains(&Peer::Trunk(t))),
             Route::Flow { .. } => invite.tried.is_empty(),
             Route::Dialog => false,
         }
     }
 
-    fn next_hop(&mut self, now: Now, invite: &mut Invite, decision: &mut SipDecision) -> Option<Peer> {
+    fn next_hop(&mut self, now: Now, invite: &mut Invite, m: &Message<'_>, decision: &mut SipDecision) -> Option<Peer> {
         let forced = invite.forced.take();
         match &invite.route {
-            Route::Pool(pool) => {
-                self.look_at_nodes(now, pool);
-                if let Some(Peer::Node(n)) = forced
-                    && self.views.get(n).is_some_and(|v| v.tier != Tier::Out)
-                {
-                    decision.algorithm = Some("same_as_challenged".to_owned());
-                    decision.candidates = vec![self.candidate(Peer::Node(n), 1.0)];
-                    return forced;
-                }
-                let node_of = |p: &Peer| match p {
-                    Peer::Node(n) => Some(*n),
-                    Peer::Trunk(_) => None,
-                };
-                let tried: Vec<usize> = invite.tried.iter().filter_map(node_of).collect();
-                let mut top = std::mem::take(&mut self.top);
-                let chosen = self.balancer.choose(&self.views, &tried, &mut top);
-                decision.candidates = top
-                    .iter()
-                    .map(|c| SipCandidate { weight: Some(c.weight), ..self.candidate(Peer::Node(c.node), c.score) })
-                    .collect();
-                self.top = top;
-                chosen.map(Peer::Node)
-            }
+            Route::Pool(pool) => self.next_node(now, *pool, invite, forced, m, decision),
             Route::Trunks { trunks, .. } => {
                 let open: Vec<usize> =
                     trunks.iter().copied().filter(|&t| !invite.tried.contains(&Peer::Trunk(t))).collect();
@@ -111,10 +58,10 @@ impl Proxy {
         }
     }
 
-    fn candidate(&self, peer: Peer, score: f64) -> SipCandidate {
+    pub(super) fn candidate(&self, peer: Peer, score: f64) -> SipCandidate {
         let (state, calls) = match peer {
             Peer::Node(n) => {
-                (Some(self.health[n].state().as_str().to_owned()), i32::try_from(self.nodes[n].calls_now).ok())
+                (Some(self.nodes[n].state(&self.health[n]).to_owned()), i32::try_from(self.nodes[n].calls_now).ok())
             }
             Peer::Trunk(_) => (None, None),
         };
@@ -145,7 +92,7 @@ impl Proxy {
         mut decision: SipDecision,
         failover: Option<&'static str>,
     ) -> bool {
-        let Some(target) = self.next_hop(now, invite, &mut decision) else { return false };
+        let Some(target) = self.next_hop(now, invite, m, &mut decision) else { return false };
         let Some(hop) = self.way_of(invite, target) else { return false };
         invite.tried.push(target);
         let attempt = invite.branches.len() as u32 + 1;
@@ -207,7 +154,7 @@ impl Proxy {
 
     /// The next attempt of an INVITE whose request was stored.
     pub(super) fn fail_over(&mut self, now: Now, slot: Slot, invite: &mut Invite, reason: &'static str) -> bool {
-        if invite.branches.len() as u32 >= self.config.limits.attempts || !self.has_next(now, invite) {
+        if !self.may_try_again(now, invite) || !self.has_next(invite) {
             return false;
         }
         let request = invite.request.clone();
@@ -215,17 +162,11 @@ impl Proxy {
         let done = match index.parse(&request) {
             Ok(m) => {
                 let decision = SipDecision {
-                    pool: match &invite.route {
-                        Route::Pool(pool) => Some(pool.clone()),
-                        _ => None,
-                    },
                     route_rule: match &invite.route {
                         Route::Trunks { prefix, .. } => Some(format!("prefix/{prefix}")),
                         _ => None,
                     },
-                    algorithm: Some(
-                        if matches!(invite.route, Route::Pool(_)) { "smooth_weighted" } else { "ordered" }.to_owned(),
-                    ),
+                    algorithm: Some("ordered".to_owned()),
                     weight_version: self.control.weight_version.clone(),
                     config_digest: Some(self.topology.digest.clone()),
                     ..SipDecision::default()

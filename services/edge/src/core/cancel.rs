@@ -93,7 +93,7 @@ impl Proxy {
             return;
         }
         invite.branches[at].abandoned = true;
-        self.end_branch(invite, at, End::Cancelled);
+        self.end_branch(now, invite, at, End::Cancelled);
         self.settle(now, slot, invite);
     }
 
@@ -118,7 +118,7 @@ impl Proxy {
             // Nothing more will come from there.
             branch.dead = true;
             if branch.end.is_none() && !branch.answered {
-                self.end_branch(invite, at, End::Cancelled);
+                self.end_branch(now, invite, at, End::Cancelled);
                 self.settle(now, slot, invite);
             }
         }

@@ -234,6 +234,14 @@ pub struct Verdict<'a> {
 pub struct Effective {
     pub factor: f64,
     pub state: Wanted,
+    /// By an operator: no evidence that could be doubted.
+    pub ordered: bool,
+}
+
+impl Default for Effective {
+    fn default() -> Effective {
+        Effective { factor: 1.0, state: Wanted::Active, ordered: false }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,7 +294,7 @@ impl Control {
     /// Factor and state of a node at this time.
     #[must_use]
     pub fn weight(&self, node: &str, wall_us: i64, max_age_us: i64) -> Effective {
-        let neutral = Effective { factor: 1.0, state: Wanted::Active };
+        let neutral = Effective::default();
         let Some(records) = self.weights.get(node) else { return neutral };
         let live = |w: &&ControlWeight| w.until_us.is_none_or(|until| until > wall_us);
         let strong = records.iter().filter(live).filter(|w| outranks(&w.author)).max_by_key(|w| w.made_us);
@@ -300,7 +308,7 @@ impl Control {
             "disabled" => Wanted::Disabled,
             _ => Wanted::Active,
         };
-        Effective { factor, state }
+        Effective { factor, state, ordered: outranks(&record.author) }
     }
 
     #[must_use]

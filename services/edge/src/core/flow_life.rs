@@ -82,7 +82,7 @@ impl Proxy {
         branch.facts.finished = Some(now.mono_us.saturating_sub(invite.received.mono_us));
         branch.client.handle(now.mono_us, ClientInput::TransportError);
         while branch.client.poll().is_some() {}
-        self.end_branch(invite, at, End::Unreachable);
+        self.end_branch(now, invite, at, End::Unreachable);
         self.settle(now, slot, invite);
     }
 

@@ -6,7 +6,7 @@ use schemas::{NodeHealth, NodePassive, NodeProbe};
 use sip::edit::Request;
 
 use super::branch::Branch as BranchName;
-use super::health::{Order, State};
+use super::dispatch::{Order, State};
 use super::invite::End;
 use super::slab::Slot;
 use super::story::ByeFacts;
@@ -35,6 +35,8 @@ impl Proxy {
             return;
         }
         self.watch_nodes(now);
+        self.look_after_nodes(now);
+        self.forget_silent_newcomers(now);
         self.next_second = now.mono_us + SECOND;
         let mut expired = Vec::new();
         // No BYE of ours takes that long: one from before a restart, whose answer never came.
@@ -52,7 +54,9 @@ impl Proxy {
         if now.mono_us >= self.next_summary {
             self.next_summary = now.mono_us + SUMMARY;
             for node in 0..self.health.len() {
-                self.report_node(now, node, None);
+                if self.topology.nodes[node].gone.is_none() {
+                    self.report_node(now, node, None);
+                }
             }
         }
     }
@@ -78,7 +82,7 @@ impl Proxy {
         }
     }
 
-    fn obey(&mut self, now: Now, node: usize, order: Order) {
+    pub(super) fn obey(&mut self, now: Now, node: usize, order: Order) {
         let to = self.topology.nodes[node].address;
         let hop = self.flows.reuse(self.topology.hop_to(Peer::Node(node), to));
         match order {
@@ -92,10 +96,10 @@ impl Proxy {
                 self.send(hop, bytes);
             }
             Order::Changed { before } => {
-                self.report_node(now, node, Some(before));
+                self.tell_state(now, node, self.health[node].reason);
                 match self.health[node].state() {
                     State::Down => self.node_down(now, node),
-                    State::Up => self.balancer.reset(node),
+                    State::Up => self.node_up(now, node, before),
                     State::Suspect => {}
                 }
             }
@@ -144,6 +148,15 @@ impl Proxy {
         }
     }
 
+    fn node_up(&mut self, now: Now, node: usize, before: State) {
+        if before == State::Down {
+            self.nodes[node].ramp.begin(now.mono_us);
+        }
+        for (pool, spec) in self.pools.iter_mut().zip(&self.topology.pools) {
+            pool.reset(spec, node);
+        }
+    }
+
     fn node_down(&mut self, now: Now, node: usize) {
         self.abandon(now, Peer::Node(node), End::NodeDown);
         self.release_byes(now, Peer::Node(node));
@@ -166,13 +179,17 @@ impl Proxy {
     }
 
     /// A change of state, or the summary of the last seconds.
-    pub(super) fn report_node(&mut self, now: Now, node: usize, before: Option<State>) {
-        let wanted = self.control.weight(&self.topology.nodes[node].id, now.wall_us, self.times.weight_max_age);
+    pub(super) fn report_node(&mut self, now: Now, node: usize, change: Option<(&str, &str)>) {
+        let settings = &self.topology.nodes[node];
+        let pool = &self.topology.pools[settings.pool_at];
+        let weight = self.nodes[node].view(now.mono_us, settings, &self.health[node], pool, false).weight;
+        let state = self.nodes[node].state(&self.health[node]);
+        let core_uuid = self.watch.core(node).map(str::to_owned);
         let health = &mut self.health[node];
         let window = std::mem::take(&mut health.window);
         let (failures, successes) = health.streaks();
+        let p95 = self.nodes[node].latency.take_p95_us();
         let stats = &self.nodes[node];
-        let settings = &self.topology.nodes[node];
         let us = |v: u64| i64::try_from(v).unwrap_or(i64::MAX);
         let event = NodeHealth {
             event_type: "probe".to_owned(),
@@ -181,9 +198,10 @@ impl Proxy {
             observer_id: self.topology.edge_id.clone(),
             observed_us: now.wall_us,
             observed_mono_us: us(now.mono_us),
-            state: Some(health.state().as_str().to_owned()),
-            state_before: Some(before.unwrap_or(health.state()).as_str().to_owned()),
-            reason: before.map(|_| health.reason.to_owned()),
+            core_uuid,
+            state: Some(state.to_owned()),
+            state_before: Some(change.map_or(state, |(before, _)| before).to_owned()),
+            reason: change.map(|(_, reason)| reason.to_owned()),
             probe: Some(NodeProbe {
                 address: Some(settings.address.to_string()),
                 transport: Some(
@@ -213,8 +231,8 @@ impl Proxy {
                 failed_5xx_total: us(stats.failed_5xx),
                 timeouts_total: us(stats.timeouts),
                 retransmits_total: us(stats.retransmits),
-                first_response_p95_us: None,
-                weight: Some(settings.weight * wanted.factor),
+                first_response_p95_us: p95.map(us),
+                weight: Some(weight),
             }),
             ..NodeHealth::default()
         };

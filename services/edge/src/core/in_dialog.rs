@@ -13,7 +13,6 @@ use super::answers::STRIP;
 use super::branch::Branch as BranchName;
 use super::cookie::{Cookie, Verified};
 use super::dialogs::{Ending, Phase};
-use super::health::State;
 use super::invite::{Branch, BranchFacts, Cancel, Kind};
 use super::passing::Changes;
 use super::relay::{Client, Purpose, Relay, Server};
@@ -365,7 +364,7 @@ impl Proxy {
         }
         let purpose = Purpose::Bye { dialog: next.dialog, by_caller };
         if let Peer::Node(n) = next.target
-            && self.health[n].state() == State::Down
+            && self.health[n].is_dead()
         {
             // Nobody will answer there, and the sender should not hang for half a minute.
             let mut relay = self.new_relay(cx, m, key, purpose);

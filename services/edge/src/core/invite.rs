@@ -211,17 +211,12 @@ pub struct Invite {
 
 #[derive(Clone, Debug)]
 pub enum Route {
-    Pool(String),
+    /// By its place in the settings.
+    Pool(usize),
     /// The prefix that matched, and trunks in order.
-    Trunks {
-        prefix: String,
-        trunks: Vec<usize>,
-    },
+    Trunks { prefix: String, trunks: Vec<usize> },
     /// A registered client of a trunk, over the flow that it registered over.
-    Flow {
-        trunk: usize,
-        hop: Hop,
-    },
+    Flow { trunk: usize, hop: Hop },
     /// One peer at one address.
     Dialog,
 }

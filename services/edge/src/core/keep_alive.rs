@@ -18,12 +18,16 @@ const EMPTY_LINES: &[u8] = b"\r\n\r\n";
 /// Those whom the settings name, from the start.
 pub(super) fn fixed(topology: &Topology, now: Now) -> KeepAlives {
     let mut table = KeepAlives::default();
-    for (t, trunk) in topology.trunks.iter().enumerate() {
+    keep_fixed(topology, now, &mut table);
+    table
+}
+
+pub(super) fn keep_fixed(topology: &Topology, now: Now, table: &mut KeepAlives) {
+    for (t, trunk) in topology.trunks.iter().enumerate().filter(|(_, trunk)| trunk.gone.is_none()) {
         if let (Some(address), every @ 1..) = (trunk.address, trunk.policy.keep_alive_us) {
             table.seen(now.mono_us, t, topology.hop_to(Peer::Trunk(t), address), every, true);
         }
     }
-    table
 }
 
 impl Proxy {

@@ -14,6 +14,15 @@ impl Bucket {
         Bucket { rate, tokens: rate.max(1.0), at: now }
     }
 
+    /// Another rate from now on; what was saved stays, as far as it fits.
+    pub fn set_rate(&mut self, rate: f64) {
+        if self.rate <= 0.0 {
+            self.tokens = rate.max(1.0);
+        }
+        self.rate = rate;
+        self.tokens = self.tokens.min(rate.max(1.0));
+    }
+
     /// Takes one token when there is one. Tells what is left.
     pub fn take(&mut self, now: u64) -> Result<f64, f64> {
         if self.rate <= 0.0 {

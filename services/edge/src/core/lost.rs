@@ -11,7 +11,7 @@ use sip::edit::Request;
 
 use super::branch::Branch as BranchName;
 use super::dialogs::{Dialog, Phase};
-use super::health::State;
+use super::dispatch::{Reported, State};
 use super::slab::Slot;
 use super::topology::Peer;
 use super::watch::{Lost, News};
@@ -30,6 +30,8 @@ pub struct NodeNews {
     pub node_id: String,
     pub engine_id: String,
     pub news: News,
+    /// How full the node says it is.
+    pub load: Option<Reported>,
 }
 
 /// Dialogs that are still to be given up.
@@ -42,6 +44,10 @@ pub(super) struct Losing {
 impl Proxy {
     pub(super) fn node_news(&mut self, now: Now, told: NodeNews) {
         let Some(node) = self.topology.nodes.iter().position(|n| n.id == told.node_id) else { return };
+        if let Some(reported) = told.load {
+            let own = self.nodes[node].own();
+            self.nodes[node].load.heard(now.mono_us, reported, own);
+        }
         if self.watch.news(now.mono_us, node, &told.engine_id, told.news)
             && let Some(core) = self.watch.core(node)
         {
@@ -156,11 +162,8 @@ impl Proxy {
     }
 
     fn report_lost(&mut self, now: Now, lost: &Lost) {
-        let state = self.health[lost.node].state();
-        self.report_node(now, lost.node, Some(state));
-        if let Some(Action::Health(event)) = self.out.back_mut() {
-            event.reason = Some(format!("lost: {}", lost.evidence));
-        }
+        let state = self.nodes[lost.node].state(&self.health[lost.node]);
+        self.report_node(now, lost.node, Some((state, &format!("lost: {}", lost.evidence))));
     }
 
     /// Who goes on with a dialog's calls of a node: the one that it was moved to; without memory of the dialog, the one that

@@ -8,9 +8,9 @@
 //! answer to a source that is neither trunk nor node.
 
 mod admit;
+mod announce;
 mod answers;
 mod attempt;
-mod balance;
 mod branch;
 mod cancel;
 mod challenge;
@@ -18,12 +18,13 @@ mod choice;
 pub mod control;
 mod cookie;
 mod dialogs;
+pub mod dispatch;
+mod dispatching;
 mod down;
 mod facts;
 mod flow_life;
 mod flows;
 mod hash;
-mod health;
 mod hop;
 mod house;
 mod in_dialog;
@@ -42,6 +43,7 @@ mod registered;
 mod rejections;
 mod relay;
 mod relays;
+mod reload;
 mod resume;
 mod slab;
 mod snapshot;
@@ -64,24 +66,24 @@ use schemas::{NodeHealth, SipRejections, SipTransaction};
 use sip::transaction::Timers as SipTimers;
 use sip::{Index, Reject};
 
-pub use balance::Tier;
+pub use announce::Newcomer;
 pub use hop::{Flow, FlowIdentity, Hop};
 pub use lost::NodeNews;
 pub use register::POOL as REGISTRAR;
+pub use reload::Fresh;
 pub use snapshot::{BlockSnapshot, Counters, NodeSnapshot, Snapshot, TrunkSnapshot, blocks};
 pub use topology::{Peer, Topology};
 pub use watch::News;
 
 use crate::config::Config;
-use balance::{Balancer, Candidate, View};
 use branch::BranchKey;
 use challenge::Challenges;
 use control::Control;
 use dialogs::Dialogs;
+use dispatch::{Health, Pool, Standing};
 use facts::Digests;
 use flows::Flows;
 use hash::{Random, Seed};
-use health::Health;
 use invite::Invite;
 use journal::Journal;
 use limits::{Bucket, Budget};
@@ -138,6 +140,8 @@ pub enum Input<'a> {
     },
     Timer,
     Control(Arc<Control>),
+    /// Other settings, checked and with their tables.
+    Settings(Box<Fresh>),
     /// What an engine says about a node.
     Node(NodeNews),
     /// Take no new calls.
@@ -157,6 +161,10 @@ pub enum Action {
     Transaction(Box<SipTransaction>),
     Rejections(Box<SipRejections>),
     Health(Box<NodeHealth>),
+    /// Somebody on the node side wants to be a node. Whoever keeps the settings puts it in, at once when its rule took it.
+    Announced(Box<Newcomer>),
+    /// A node that came that way is silent, down and without calls: it may leave the settings.
+    Departed(String),
 }
 
 /// Where in a table a server transaction lives.
@@ -197,19 +205,18 @@ struct Times {
     weight_max_age: i64,
 }
 
-#[derive(Debug, Default)]
-struct NodeStats {
-    calls_now: i64,
-    attempts: u64,
-    answered: u64,
-    ended: u64,
-    failed_5xx: u64,
-    timeouts: u64,
-    retransmits: u64,
-    probe_bytes: Bytes,
-    probe_key: Option<BranchKey>,
-    /// The journal's record of which life it is in.
-    kept: Option<journal::Place>,
+impl Times {
+    fn new(config: &Config) -> Times {
+        let timers = &config.timers;
+        Times {
+            sip: SipTimers { t1: timers.t1_ms * 1_000, ..SipTimers::STANDARD },
+            first_response_node: timers.first_response_node_ms * 1_000,
+            first_response_trunk: timers.first_response_trunk_ms * 1_000,
+            timer_c: timers.timer_c_s * 1_000_000,
+            max_call: timers.max_call_s * 1_000_000,
+            weight_max_age: i64::try_from(timers.weight_max_age_s).unwrap_or(i64::MAX).saturating_mul(1_000_000),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -260,6 +267,7 @@ pub struct Proxy {
     absorbed: VecDeque<(u64, u128)>,
     keep_alives: KeepAlives,
     registered: Registered,
+    announced: dispatch::Announced,
     /// Of this process, in flow tokens: a connection's number is worth nothing in another one.
     epoch: u32,
     timers: Timers,
@@ -267,17 +275,17 @@ pub struct Proxy {
     next_second: u64,
     next_summary: u64,
     control: Arc<Control>,
-    balancer: Balancer,
-    views: Vec<View>,
-    top: Vec<Candidate>,
+    pools: Vec<Pool>,
     health: Vec<Health>,
-    nodes: Vec<NodeStats>,
+    nodes: Vec<Standing>,
     trunks: Vec<TrunkState>,
     rejections: Rejections,
     digests: Digests,
     counters: Counters,
     draining: bool,
     started: u64,
+    /// When it was last given anything.
+    last: Now,
     out: VecDeque<Action>,
 }
 
@@ -286,7 +294,6 @@ impl Proxy {
     pub fn new(setup: Setup) -> Proxy {
         let Setup { config, bound, keys, entropy, now, journal } = setup;
         let topology = Topology::new(&config, &bound);
-        let t1 = config.timers.t1_ms * 1_000;
         // Keys of transactions and our own To-tags stay what they were.
         let seed = Seed::new(journal.seed().unwrap_or(entropy));
         let mut half = [0; 16];
@@ -294,16 +301,7 @@ impl Proxy {
         let trunk =
             |t: &topology::Trunk| TrunkState { bucket: Bucket::new(t.cps, now.mono_us), refused: Budget::default() };
         let mut proxy = Proxy {
-            times: Times {
-                sip: SipTimers { t1, ..SipTimers::STANDARD },
-                first_response_node: config.timers.first_response_node_ms * 1_000,
-                first_response_trunk: config.timers.first_response_trunk_ms * 1_000,
-                timer_c: config.timers.timer_c_s * 1_000_000,
-                max_call: config.timers.max_call_s * 1_000_000,
-                weight_max_age: i64::try_from(config.timers.weight_max_age_s)
-                    .unwrap_or(i64::MAX)
-                    .saturating_mul(1_000_000),
-            },
+            times: Times::new(&config),
             keys,
             seed,
             random: Random::new(half),
@@ -324,27 +322,32 @@ impl Proxy {
             absorbed: VecDeque::new(),
             keep_alives: keep_alive::fixed(&topology, now),
             registered: Registered::default(),
+            announced: dispatch::Announced::default(),
             epoch: seed.key(&[b"epoch", &now.wall_us.to_be_bytes(), &now.mono_us.to_be_bytes()]) as u32,
             timers: Timers::default(),
             house: Armed::default(),
             next_second: now.mono_us + 1_000_000,
             next_summary: now.mono_us + 5_000_000,
             control: Arc::new(Control::default()),
-            balancer: Balancer::new(&topology),
-            views: Vec::new(),
-            top: Vec::with_capacity(4),
+            pools: Vec::new(),
             health: topology.nodes.iter().map(|_| Health::new(now.mono_us, &config.probe)).collect(),
-            nodes: topology.nodes.iter().map(|_| NodeStats::default()).collect(),
+            nodes: topology.nodes.iter().map(|_| Standing::default()).collect(),
             trunks: topology.trunks.iter().map(trunk).collect(),
             rejections: Rejections::default(),
             digests: Digests::default(),
             counters: Counters::default(),
             draining: false,
             started: now.mono_us,
+            last: now,
             out: VecDeque::with_capacity(64),
             topology,
             config,
         };
+        proxy.pools = proxy.topology.pools.iter().map(|spec| Pool::new(spec, proxy.random.next())).collect();
+        proxy.refresh_wanted(now);
+        for node in 0..proxy.nodes.len() {
+            proxy.nodes[node].told = proxy.nodes[node].state(&proxy.health[node]);
+        }
         proxy.resume(now);
         proxy.arm_house();
         proxy
@@ -356,6 +359,7 @@ impl Proxy {
     }
 
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.last = now;
         match input {
             Input::Datagram { hop, bytes } => self.receive(now, hop, bytes, None),
             Input::Message { hop, identity, bytes } => {
@@ -376,7 +380,11 @@ impl Proxy {
             Input::Refused { hop, reason } => self.refused_unread(now, hop, 0, reason),
             Input::Unreachable { to } => self.unreachable(now, to),
             Input::Timer => {}
-            Input::Control(control) => self.control = control,
+            Input::Control(control) => {
+                self.control = control;
+                self.refresh_wanted(now);
+            }
+            Input::Settings(fresh) => self.take_settings(now, *fresh),
             Input::Node(told) => self.node_news(now, told),
             Input::Drain => self.draining = true,
         }

@@ -10,6 +10,7 @@ use sip::edit::{Answer, answer, reason_phrase};
 use sip::transaction::ServerInput;
 use sip::{Judged, Message, Method, Name, Reject, Uri, Verdict, judge, judge_broken, unsupported};
 
+use super::announce::is_announcement;
 use super::facts::text;
 use super::rejections::Refused;
 use super::topology::Peer;
@@ -32,6 +33,9 @@ impl Proxy {
             _ => self.registered.enter(&self.topology, hop, self.flows.identity(hop)),
         };
         let Some(peer) = peer else {
+            if broken.is_none() && self.hear_stranger(now, hop, bytes) {
+                return;
+            }
             return self.refused_unread(now, hop, bytes.len(), "unknown_source");
         };
         let mut cx = Cx { now, hop, back: hop, peer };
@@ -133,6 +137,13 @@ impl Proxy {
                 Verdict::Answer { status, why } => self.refuse_in_dialog(cx, m, key, status, why),
                 _ => self.in_dialog(cx, m, key),
             };
+        }
+        if !self.may_begin(cx.peer) {
+            if let Some(rule) = self.join_rule(cx.hop).filter(|_| is_announcement(m)) {
+                return self.announced_by(cx.now, cx.hop, rule, m);
+            }
+            // As for any stranger: no answer.
+            return self.note_rejected(cx, m, "left", None);
         }
         match m.method() {
             // A refused call has a story too.

@@ -6,12 +6,10 @@
 
 use bytes::Bytes;
 use schemas::SipDecision;
-use sha2::{Digest, Sha256};
 use sip::edit::{Forward, forward};
 use sip::transaction::NonInviteClient;
 use sip::{Message, Name, NameAddr, Uri};
 
-use super::balance::Tier;
 use super::branch::Branch as BranchName;
 use super::relay::{Client, Purpose, Register, Relay};
 use super::slab::Slot;
@@ -29,7 +27,10 @@ const USUAL_EXPIRY_S: u32 = 3_600;
 
 impl Proxy {
     pub(super) fn register(&mut self, cx: &Cx, m: &Message<'_>, key: u128) {
-        let Peer::Trunk(trunk) = cx.peer else { return self.method_not_allowed(cx, m, key) };
+        let trunk = match cx.peer {
+            Peer::Trunk(trunk) => trunk,
+            Peer::Node(node) => return self.node_registers(cx, node, m, key),
+        };
         if !self.topology.has_registrar() {
             return self.method_not_allowed(cx, m, key);
         }
@@ -96,7 +97,7 @@ impl Proxy {
         relay.decision = Some(Box::new(SipDecision {
             reason: Some("routed".to_owned()),
             pool: Some(POOL.to_owned()),
-            algorithm: Some("rendezvous".to_owned()),
+            algorithm: Some("hash".to_owned()),
             chosen_side: Some(target.side().as_str().to_owned()),
             chosen_id: Some(self.topology.id_of(target).to_owned()),
             weight_version: self.control.weight_version.clone(),
@@ -124,30 +125,6 @@ impl Proxy {
         self.ask(hop);
         self.send(hop, sent);
         true
-    }
-
-    /// Rendezvous: each node draws a number for the user, its weight bends the odds, the greatest wins. When a node goes,
-    /// only its own users move.
-    fn choose_registrar(&mut self, now: Now, aor: &[u8], tried: &[usize]) -> Option<usize> {
-        self.look_at_nodes(now, POOL);
-        let uri = Uri::parse(aor).ok();
-        let (user, host) = uri.map_or((aor, &b""[..]), |u| (u.user.unwrap_or_default(), u.host));
-        let draw = |node: usize| {
-            let mut hash = Sha256::new();
-            for part in [user, &host.to_ascii_lowercase(), self.topology.nodes[node].id.as_bytes()] {
-                hash.update((part.len() as u64).to_be_bytes());
-                hash.update(part);
-            }
-            let first: [u8; 8] = hash.finalize()[..8].try_into().expect("a digest has 32 bytes");
-            let uniform = (u64::from_be_bytes(first) >> 11) as f64 / (1u64 << 53) as f64;
-            self.views[node].weight.max(1e-6) / -uniform.max(f64::MIN_POSITIVE).ln()
-        };
-        let open = |&node: &usize| self.views[node].tier != Tier::Out && !tried.contains(&node);
-        let better = |a: &usize, b: &usize| {
-            let tier = |n: usize| self.views[n].tier;
-            tier(*b).cmp(&tier(*a)).then(draw(*a).total_cmp(&draw(*b)))
-        };
-        (0..self.views.len()).filter(open).max_by(better)
     }
 
     /// The node did not answer in time, refused, or is gone: the next one, if there is one.

@@ -82,6 +82,11 @@ impl Registered {
         }
     }
 
+    /// Its trunk is no longer in the settings: nobody is reached over its connections.
+    pub fn forget_trunk(&mut self, trunk: usize) {
+        self.open.retain(|_, client| client.trunk != trunk);
+    }
+
     pub fn close(&mut self, flow: Flow) {
         self.open.remove(&flow);
     }

@@ -17,13 +17,13 @@ use super::{Cx, Hop, Proxy, ServerRef};
 impl Proxy {
     /// OPTIONS without To-tag is for us: are we able to take calls?
     pub(super) fn options(&mut self, cx: &Cx, m: &Message<'_>, key: u128) {
+        if let Peer::Node(node) = cx.peer {
+            self.node_asks(cx.now, node);
+        }
         let able = match cx.peer {
             _ if self.draining => false,
             Peer::Node(_) => true,
-            Peer::Trunk(t) => {
-                let pool = self.topology.trunks[t].pool.clone();
-                self.has_node(cx.now, &pool)
-            }
+            Peer::Trunk(t) => self.has_node(self.topology.trunks[t].pool_at),
         };
         let status = match m.max_forwards() {
             Some(0) => 483,

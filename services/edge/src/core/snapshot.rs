@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Proxy;
 use super::control::{Control, Wanted};
-use super::health::State;
+use super::dispatch::AnnouncedView;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident: $help:literal,)*) => {
@@ -62,6 +62,9 @@ counters! {
     journal_full: "Calls and dialogs that the journal had no room for",
     journal_damaged: "Records of the journal that could not be read or name what the settings no longer have",
     journal_set_aside: "Journals that could not be read at all",
+    announced_nodes: "Announcements of nodes that were not known before, or from another place",
+    breakers_opened: "Times that a node got no calls for a while because it failed more of them than its pool",
+    reloads: "Times that other settings were taken over",
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -69,14 +72,27 @@ pub struct NodeSnapshot {
     pub id: String,
     pub address: Option<SocketAddr>,
     pub pool: String,
-    /// up, suspect or down.
+    /// up, suspect, draining, down or disabled.
     pub state: &'static str,
+    /// As the next call would find it: up, full, suspect, weightless or out.
+    pub evidence: &'static str,
     /// active, draining or disabled, as the control topic wants it.
     pub wanted: &'static str,
     /// Configured.
     pub weight: f64,
     /// From the control topic, 0 to 1.
     pub factor: f64,
+    /// With everything: factor, slow start, failed calls.
+    pub effective_weight: f64,
+    pub priority: u8,
+    /// Calls; 0 = not known.
+    pub capacity: u32,
+    /// Calls on it, with those that others brought.
+    pub used: u32,
+    /// Share of the calls of the last 15 s that it failed by its own fault.
+    pub failing: f64,
+    /// Smoothed time to its first response.
+    pub first_response_us: u32,
     pub calls_now: i64,
     /// Calls answered by it.
     pub calls_total: u64,
@@ -111,8 +127,12 @@ pub struct BlockSnapshot {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Snapshot {
     pub edge_id: String,
+    /// When it was taken.
+    pub taken_us: i64,
     pub nodes: Vec<NodeSnapshot>,
     pub trunks: Vec<TrunkSnapshot>,
+    /// Who announced itself as a node.
+    pub announced: Vec<AnnouncedView>,
     /// Filled by `Running::snapshot`.
     pub blocks: Vec<BlockSnapshot>,
     pub counters: Counters,
@@ -165,13 +185,15 @@ impl Proxy {
     #[must_use]
     pub fn snapshot(&self, wall_us: i64) -> Snapshot {
         let node = |(i, n): (usize, &super::topology::Node)| {
-            let wanted = self.control.weight(&n.id, wall_us, self.times.weight_max_age);
             let stats = &self.nodes[i];
+            let (now, wanted) = (self.last.mono_us, stats.wanted);
+            let view = stats.view(now, n, &self.health[i], &self.topology.pools[n.pool_at], false);
             NodeSnapshot {
                 id: n.id.clone(),
                 address: Some(n.address),
                 pool: n.pool.clone(),
-                state: self.health[i].state().as_str(),
+                state: stats.state(&self.health[i]),
+                evidence: view.evidence.as_str(),
                 wanted: match wanted.state {
                     Wanted::Active => "active",
                     Wanted::Draining => "draining",
@@ -179,6 +201,12 @@ impl Proxy {
                 },
                 weight: n.weight,
                 factor: wanted.factor,
+                effective_weight: view.weight,
+                priority: n.priority,
+                capacity: view.capacity,
+                used: view.used,
+                failing: stats.breaker.share(now).ratio(),
+                first_response_us: view.latency_us,
                 calls_now: stats.calls_now,
                 calls_total: stats.answered,
                 attempts: stats.attempts,
@@ -196,8 +224,16 @@ impl Proxy {
         };
         Snapshot {
             edge_id: self.topology.edge_id.clone(),
-            nodes: self.topology.nodes.iter().enumerate().map(node).collect(),
-            trunks: self.topology.trunks.iter().map(trunk).collect(),
+            taken_us: wall_us,
+            // Those that are gone stay in sight while they have calls.
+            nodes: (self.topology.nodes.iter().enumerate())
+                .filter(|(i, n)| n.gone.is_none() || self.nodes[*i].calls_now > 0)
+                .map(node)
+                .collect(),
+            trunks: self.topology.trunks.iter().filter(|t| t.gone.is_none()).map(trunk).collect(),
+            announced: self
+                .announced
+                .views(self.last.mono_us, |id| self.topology.nodes.iter().any(|n| n.id == id && n.gone.is_none())),
             blocks: Vec::new(),
             counters: Counters { journal_full: self.journal.full, ..self.counters },
             journal_bytes: self.journal.usage().0,
@@ -210,11 +246,5 @@ impl Proxy {
             weight_version: self.control.weight_version.clone(),
             config_digest: self.topology.digest.clone(),
         }
-    }
-
-    /// Nodes that are not down.
-    #[must_use]
-    pub fn nodes_up(&self) -> usize {
-        self.health.iter().filter(|h| h.state() != State::Down).count()
     }
 }

@@ -1,13 +1,17 @@
 //! The settings as tables: who is allowed to speak, who may be spoken to, over which listener.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use sha2::{Digest, Sha256};
 
 use super::Hop;
+use super::control::Wanted;
+use super::dispatch::{Algorithm, Failover, HashBy, key_of};
 use super::policy::TrunkPolicy;
-use crate::config::{Admit, Config, Late2xx, Side, Source, Transport};
+use crate::config::{
+    Admit, Config, Late2xx, ListenerConfig, NodeConfig, NodeState, Side, Source, Transport, TrunkConfig,
+};
 
 /// A trunk or a node, by its place in the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,11 +55,15 @@ pub struct Trunk {
     /// The one that requests to it leave by, where its transport and family allow.
     pub listener: Option<usize>,
     pub pool: String,
+    /// The place of that pool.
+    pub pool_at: usize,
     pub cps: f64,
     pub account: Option<String>,
     pub emergency: Vec<String>,
     pub policy: TrunkPolicy,
     pub late_2xx: Late2xx,
+    /// No longer in the settings since then: its open dialogs go on, nothing new does.
+    pub gone: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,17 +74,40 @@ pub struct Node {
     pub transports: Vec<Transport>,
     pub listener: Option<usize>,
     pub pool: String,
+    /// The place of that pool.
+    pub pool_at: usize,
     pub weight: f64,
+    pub priority: u8,
+    /// Calls; 0 = not known.
+    pub capacity: u32,
+    pub state: Wanted,
+    /// Hash of its id, for pools that choose by a key.
+    pub key: u64,
     pub registrar: bool,
     /// Who goes on with its dialogs when it is lost.
     pub recovers_to: Option<usize>,
+    /// No longer in the settings since then.
+    pub gone: Option<u64>,
 }
 
 impl Node {
     #[must_use]
     pub fn is_in(&self, pool: &str) -> bool {
-        self.pool == pool || (self.registrar && pool == super::REGISTRAR)
+        self.gone.is_none() && (self.pool == pool || (self.registrar && pool == super::REGISTRAR))
     }
+}
+
+/// A pool of nodes and how it chooses.
+#[derive(Clone, Debug)]
+pub struct PoolSpec {
+    pub id: String,
+    pub algorithm: Algorithm,
+    pub hash_by: HashBy,
+    pub failover: Failover,
+    pub slow_start_us: u64,
+    pub panic_percent: u8,
+    /// Places of its nodes, ascending.
+    pub members: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +122,8 @@ pub struct Topology {
     pub listeners: Vec<Listener>,
     pub trunks: Vec<Trunk>,
     pub nodes: Vec<Node>,
+    /// Every pool that a node, a trunk or a section names. Like trunks and nodes they keep their places.
+    pub pools: Vec<PoolSpec>,
     /// Longest prefix first.
     pub routes: Vec<Route>,
     /// Digest of the settings, for events.
@@ -102,84 +135,220 @@ pub struct Topology {
     networks: Vec<(Source, Peer)>,
     /// All of them, for the question whether an address belongs to a peer.
     sources: Vec<(Source, Peer)>,
+    /// Of peers that are gone.
+    left: Vec<(Source, Peer)>,
+    /// Where nodes may announce themselves from.
+    joins: Vec<Source>,
+}
+
+/// A place is given away when its peer has been gone for so much longer than a call may last (s).
+const GONE_S: u64 = 300;
+
+/// The place of each new id: its old one, a free one, or one at the end.
+fn places<'a>(old: impl Iterator<Item = (&'a String, bool)>, new: impl Iterator<Item = &'a String>) -> Vec<usize> {
+    let old: Vec<(&String, bool)> = old.collect();
+    let known: HashMap<&String, usize> = old.iter().enumerate().map(|(at, (id, _))| (*id, at)).collect();
+    let new: Vec<&String> = new.collect();
+    let taken: HashSet<usize> = new.iter().filter_map(|id| known.get(id)).copied().collect();
+    let mut free = (0..old.len()).filter(|at| old[*at].1 && !taken.contains(at)).chain(old.len()..);
+    let place = |id: &String| known.get(id).copied().or_else(|| free.next()).unwrap_or_default();
+    new.into_iter().map(place).collect()
+}
+
+fn placed<T: Clone>(old: &[T], new: impl Iterator<Item = T>, places: &[usize], retire: impl Fn(&mut T)) -> Vec<T> {
+    let mut all: Vec<T> = old.to_vec();
+    all.iter_mut().for_each(retire);
+    // Places at the end come in ascending order.
+    for (value, &place) in new.zip(places) {
+        if place < all.len() { all[place] = value } else { all.push(value) }
+    }
+    all
 }
 
 impl Topology {
     /// `bound` are the addresses that the listeners got, in the order of the settings.
     #[must_use]
     pub fn new(config: &Config, bound: &[SocketAddr]) -> Topology {
-        let listener = |(l, &bound): (&crate::config::ListenerConfig, &SocketAddr)| {
+        let listener = |(l, &bound): (&ListenerConfig, &SocketAddr)| {
             let address = l.advertise.unwrap_or(bound);
             Listener {
                 id: l.id.clone(),
                 side: l.side,
                 transport: l.transport,
                 admit: l.admit,
-                trunk: l.trunk.as_ref().and_then(|id| config.trunks.iter().position(|t| &t.id == id)),
+                trunk: None,
                 hash: domain::hash32(&l.id),
                 address,
                 host: address.to_string(),
             }
         };
-        let listener_place = |id: &String| config.listeners.iter().position(|l| &l.id == id);
-        let emergency =
-            |t: &crate::config::TrunkConfig| t.emergency.clone().unwrap_or_else(|| config.emergency.clone());
-        let trunk = |t: &crate::config::TrunkConfig| Trunk {
-            id: t.id.clone(),
-            hash: domain::hash32(&t.id),
-            address: t.address,
-            transports: t.transports.clone(),
-            listener: t.listener.as_ref().and_then(listener_place),
-            pool: t.pool.clone(),
-            cps: t.cps,
-            account: t.account.clone(),
-            emergency: emergency(t),
-            policy: TrunkPolicy::new(&t.policy, &emergency(t)),
-            late_2xx: t.late_2xx,
+        let empty = Topology {
+            edge_id: config.id.clone(),
+            listeners: config.listeners.iter().zip(bound).map(listener).collect(),
+            trunks: Vec::new(),
+            nodes: Vec::new(),
+            pools: Vec::new(),
+            routes: Vec::new(),
+            digest: String::new(),
+            exact: HashMap::new(),
+            by_ip: HashMap::new(),
+            networks: Vec::new(),
+            sources: Vec::new(),
+            left: Vec::new(),
+            joins: Vec::new(),
         };
-        let node = |n: &crate::config::NodeConfig| Node {
+        empty.succeed(config, 0)
+    }
+
+    /// The tables for other settings with the same listeners. Who is in both keeps the place; who is gone keeps it too, so that
+    /// what is under way goes on; who is new is appended, or gets the place of somebody who has been gone for longer than any
+    /// call lasts. So nothing that remembers a peer by its place ever has to be told.
+    #[must_use]
+    pub fn succeed(&self, config: &Config, now_mono_us: u64) -> Topology {
+        let longest = (config.timers.max_call_s + GONE_S).saturating_mul(1_000_000);
+        let free = |gone: Option<u64>| gone.is_some_and(|since| now_mono_us.saturating_sub(since) > longest);
+        let old = self.trunks.iter().map(|t| (&t.id, free(t.gone)));
+        let trunk_places = places(old, config.trunks.iter().map(|t| &t.id));
+        let old = self.nodes.iter().map(|n| (&n.id, free(n.gone)));
+        let node_places = places(old, config.nodes.iter().map(|n| &n.id));
+        let pools = self.pools_after(config, &node_places);
+        let listener_place = |id: &String| self.listeners.iter().position(|l| &l.id == id);
+        let trunk_place = |id: &String| config.trunks.iter().position(|t| &t.id == id).map(|at| trunk_places[at]);
+        let node_place = |id: &String| config.nodes.iter().position(|n| &n.id == id).map(|at| node_places[at]);
+        let pool_place = |id: &String| pools.iter().position(|p| &p.id == id).unwrap_or_default();
+        let trunk = |t: &TrunkConfig| {
+            let emergency = t.emergency.clone().unwrap_or_else(|| config.emergency.clone());
+            Trunk {
+                id: t.id.clone(),
+                hash: domain::hash32(&t.id),
+                address: t.address,
+                transports: t.transports.clone(),
+                listener: t.listener.as_ref().and_then(listener_place),
+                pool: t.pool.clone(),
+                pool_at: pool_place(&t.pool),
+                cps: t.cps,
+                account: t.account.clone(),
+                policy: TrunkPolicy::new(&t.policy, &emergency),
+                emergency,
+                late_2xx: t.late_2xx,
+                gone: None,
+            }
+        };
+        let node = |n: &NodeConfig| Node {
             id: n.id.clone(),
             hash: domain::hash32(&n.id),
             address: n.address,
             transports: n.transports.clone(),
             listener: n.listener.as_ref().and_then(listener_place),
             pool: n.pool.clone(),
+            pool_at: pool_place(&n.pool),
             weight: n.weight,
+            priority: n.priority,
+            capacity: n.capacity,
+            state: match n.state {
+                NodeState::Active => Wanted::Active,
+                NodeState::Draining => Wanted::Draining,
+                NodeState::Disabled => Wanted::Disabled,
+            },
+            key: key_of(n.id.as_bytes()),
             registrar: n.registrar,
-            recovers_to: n.recovers_to.as_ref().and_then(|id| config.nodes.iter().position(|other| &other.id == id)),
+            recovers_to: n.recovers_to.as_ref().and_then(node_place),
+            gone: None,
         };
-        let place = |id: &String| config.trunks.iter().position(|t| &t.id == id);
+        let trunks = placed(&self.trunks, config.trunks.iter().map(trunk), &trunk_places, |t| {
+            t.gone.get_or_insert(now_mono_us);
+        });
+        let nodes = placed(&self.nodes, config.nodes.iter().map(node), &node_places, |n| {
+            n.gone.get_or_insert(now_mono_us);
+        });
         let mut routes: Vec<Route> = config
             .routes
             .iter()
-            .map(|r| Route { prefix: r.prefix.clone(), trunks: r.trunks.iter().filter_map(place).collect() })
+            .map(|r| Route { prefix: r.prefix.clone(), trunks: r.trunks.iter().filter_map(trunk_place).collect() })
             .collect();
         routes.sort_by_key(|r| std::cmp::Reverse(r.prefix.len()));
+        let of_listener = |l: &Listener| Listener {
+            trunk: config.listeners.iter().find(|c| c.id == l.id).and_then(|c| trunk_place(c.trunk.as_ref()?)),
+            ..l.clone()
+        };
         let mut topology = Topology {
-            edge_id: config.id.clone(),
-            listeners: config.listeners.iter().zip(bound).map(listener).collect(),
-            trunks: config.trunks.iter().map(trunk).collect(),
-            nodes: config.nodes.iter().map(node).collect(),
+            edge_id: self.edge_id.clone(),
+            listeners: self.listeners.iter().map(of_listener).collect(),
+            trunks,
+            nodes,
+            pools,
             routes,
             digest: digest(config),
             exact: HashMap::new(),
             by_ip: HashMap::new(),
             networks: Vec::new(),
             sources: Vec::new(),
+            left: Vec::new(),
+            joins: config.join.rules.iter().flat_map(|rule| rule.sources.iter().copied()).collect(),
         };
-        for (i, t) in config.trunks.iter().enumerate() {
-            t.sources.iter().for_each(|&source| topology.admit(source, Peer::Trunk(i)));
+        for (t, &place) in config.trunks.iter().zip(&trunk_places) {
+            t.sources.iter().for_each(|&source| topology.admit(source, Peer::Trunk(place)));
         }
-        for (i, n) in config.nodes.iter().enumerate() {
-            topology.admit(Source::Port(n.address), Peer::Node(i));
-            n.sources.iter().for_each(|&source| topology.admit(source, Peer::Node(i)));
+        for (n, &place) in config.nodes.iter().zip(&node_places) {
+            topology.admit(Source::Port(n.address), Peer::Node(place));
+            n.sources.iter().for_each(|&source| topology.admit(source, Peer::Node(place)));
         }
         // Where calls are sent, answers come from; a source that names the same address comes first.
-        for (i, t) in config.trunks.iter().enumerate() {
-            t.address.iter().for_each(|&address| topology.admit(Source::Port(address), Peer::Trunk(i)));
+        for (t, &place) in config.trunks.iter().zip(&trunk_places) {
+            t.address.iter().for_each(|&address| topology.admit(Source::Port(address), Peer::Trunk(place)));
         }
         topology.networks.sort_by_key(|(source, _)| std::cmp::Reverse(source.rank()));
+        // Whoever has left speaks from where it spoke last.
+        let left = self.sources.iter().chain(&self.left).filter(|(_, peer)| topology.is_gone(*peer));
+        topology.left = left.copied().collect();
         topology
+    }
+
+    /// Pools keep their places; a pool that nobody names any more stays, empty.
+    fn pools_after(&self, config: &Config, node_places: &[usize]) -> Vec<PoolSpec> {
+        let mut ids: Vec<&String> = self.pools.iter().map(|p| &p.id).collect();
+        let registrar = super::REGISTRAR.to_owned();
+        let named = config.pools.iter().map(|p| &p.id).chain(config.nodes.iter().map(|n| &n.pool));
+        let named = named.chain(config.trunks.iter().map(|t| &t.pool)).chain(config.join.rules.iter().map(|r| &r.pool));
+        for id in named.chain([&registrar]) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        let spec = |id: &String| {
+            let pool = config.pool(id);
+            let is_member = |n: &NodeConfig| n.pool == *id || (n.registrar && *id == registrar);
+            let members = config.nodes.iter().zip(node_places).filter(|(n, _)| is_member(n));
+            let mut members: Vec<usize> = members.map(|(_, &place)| place).collect();
+            members.sort_unstable();
+            // A registration lives on one node: whoever asks for it again must come there again.
+            let keeps = *id == registrar;
+            PoolSpec {
+                id: id.clone(),
+                algorithm: if keeps { Algorithm::Hash } else { pool.algorithm },
+                failover: Failover::new(&pool, config.limits.attempts),
+                hash_by: if keeps { HashBy::To } else { pool.hash_by },
+                slow_start_us: if keeps { 0 } else { pool.slow_start_s.saturating_mul(1_000_000) },
+                panic_percent: pool.panic_percent,
+                members,
+            }
+        };
+        ids.into_iter().map(spec).collect()
+    }
+
+    /// No longer in the settings: heard inside dialogs and as an answer only.
+    #[must_use]
+    pub fn is_gone(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Trunk(t) => self.trunks[t].gone.is_some(),
+            Peer::Node(n) => self.nodes[n].gone.is_some(),
+        }
+    }
+
+    /// The pool of the nodes that keep registrations.
+    #[must_use]
+    pub fn registrar_pool(&self) -> usize {
+        self.pools.iter().position(|p| p.id == super::REGISTRAR).expect("every topology has this pool")
     }
 
     fn admit(&mut self, source: Source, peer: Peer) {
@@ -199,7 +368,10 @@ impl Topology {
         if let Some(&peer) = self.exact.get(&(side, canonical(from))) {
             return Some(peer);
         }
-        self.networks.iter().find(|(net, peer)| peer.side() == side && net.contains(from)).map(|&(_, peer)| peer)
+        let listed = |list: &[(Source, Peer)]| {
+            list.iter().find(|(net, peer)| peer.side() == side && net.contains(from)).map(|&(_, peer)| peer)
+        };
+        listed(&self.networks).or_else(|| listed(&self.left))
     }
 
     /// Who sent a message that came that way. By a stream a peer comes from any port of its address; `listening` is the port
@@ -230,12 +402,14 @@ impl Topology {
         admit != Admit::Address
             || self.by_ip.contains_key(&(side, from.ip().to_canonical()))
             || self.classify(side, from).is_some()
+            || (side == Side::Node && self.joins.iter().any(|source| source.contains(from)))
     }
 
     /// Whether a peer may be spoken to at that address, and speaks from it; several trunks may share one.
     #[must_use]
     pub fn owns(&self, peer: Peer, address: SocketAddr) -> bool {
-        self.sources.iter().any(|(source, owner)| *owner == peer && source.contains(address))
+        let theirs = |(source, owner): &(Source, Peer)| *owner == peer && source.contains(address);
+        self.sources.iter().any(theirs) || (!self.left.is_empty() && self.left.iter().any(theirs))
     }
 
     /// The way to a peer's address: over its own listener, else the first of its side that speaks its transport and family.
@@ -417,5 +591,46 @@ mod tests {
         assert_eq!(t.route("+49301234").unwrap().prefix, "+49");
         assert_eq!(t.route("49301234").unwrap().prefix, "+49");
         assert_eq!(t.route("00331234").unwrap().prefix, "");
+    }
+    fn succeeded(before: &Topology, change: impl FnOnce(&mut Config), now: u64) -> Topology {
+        let mut config = config();
+        change(&mut config);
+        before.succeed(&config, now)
+    }
+
+    #[test]
+    fn who_stays_keeps_its_place_and_who_left_is_heard_to_the_end() {
+        let first = Topology::new(&config(), &["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()]);
+        let node = |id: &str, address: &str| NodeConfig {
+            id: id.into(),
+            address: address.parse().unwrap(),
+            ..NodeConfig::default()
+        };
+        let second = succeeded(
+            &first,
+            |c| {
+                c.trunks.remove(1);
+                c.routes.pop();
+                c.nodes = vec![node("n2", "10.0.0.2:5080"), node("n1", "10.0.0.1:5080")];
+            },
+            5_000_000,
+        );
+        let ids: Vec<&str> = second.nodes.iter().map(|n| n.id.as_str()).collect();
+        assert_eq!(ids, ["n1", "n2"]);
+        assert_eq!(second.trunks[1].gone, Some(5_000_000));
+        let who = |t: &Topology, from: &str| t.classify(Side::Trunk, from.parse().unwrap());
+        assert_eq!(who(&second, "192.0.2.7:5060"), Some(Peer::Trunk(0)), "the wider one has it now");
+        assert!(second.owns(Peer::Trunk(1), "192.0.2.9:5060".parse().unwrap()), "but its dialogs go on");
+        assert_eq!(second.pools[second.trunks[0].pool_at].members, [0, 1]);
+        let third = succeeded(&second, |c| c.trunks[0].sources.clear(), 6_000_000);
+        assert!(third.trunks[1].gone.is_none() && third.nodes[1].gone == Some(6_000_000));
+        assert_eq!(third.classify(Side::Node, "10.0.0.2:5080".parse().unwrap()), Some(Peer::Node(1)));
+        assert!(third.is_gone(Peer::Node(1)) && !third.pools.iter().any(|p| p.members.contains(&1)));
+        // Long after its last call another node gets its place; not before.
+        for (later, places) in [(4 * 3_600 * 1_000_000, 3), (5 * 3_600 * 1_000_000, 2)] {
+            let next = succeeded(&third, |c| c.nodes.push(node("n3", "10.0.0.3:5080")), later);
+            assert_eq!(next.nodes.len(), places);
+            assert!(next.nodes.iter().any(|n| n.id == "n3" && n.gone.is_none()));
+        }
     }
 }

@@ -58,6 +58,17 @@ impl Watch {
         Watch { nodes: (0..nodes).map(|_| Watched::default()).collect(), at_most: (nodes / 5).max(1) }
     }
 
+    /// So many nodes from now on.
+    pub fn resize(&mut self, nodes: usize) {
+        self.nodes.resize_with(nodes, Watched::default);
+        self.at_most = (nodes / 5).max(1);
+    }
+
+    /// Another node has this place now.
+    pub fn forget(&mut self, node: usize) {
+        self.nodes[node] = Watched::default();
+    }
+
     /// The life that an earlier life of this edge knew. True when it was not known here.
     pub fn remember(&mut self, node: usize, core_uuid: &str) {
         self.nodes[node].core = Some(core_uuid.to_owned());

@@ -9,7 +9,7 @@ use super::text::{Dialog, invite};
 use super::world::*;
 
 fn told(w: &mut World, node: &str, news: News) {
-    let told = NodeNews { node_id: node.into(), engine_id: "engine-1".into(), news };
+    let told = NodeNews { node_id: node.into(), engine_id: "engine-1".into(), news, load: None };
     w.give(Input::Node(told));
 }
 

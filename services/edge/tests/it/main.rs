@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "helpers outside #[test] functions; a test fails where it stands")]
 
 mod admission;
+mod announce;
 mod calls;
 mod cancel;
 mod connections;
 mod cost;
 mod dead_log;
 mod dialogs;
+mod dispatch;
 mod failover;
+mod farm;
 mod faults;
 mod feedback;
 mod lossy;
@@ -20,6 +23,7 @@ mod phones;
 mod policies;
 mod proxy_rules;
 mod register;
+mod reload;
 mod restart;
 mod secure;
 mod service;

@@ -11,7 +11,7 @@ use domain::Now;
 use domain::identity::Keyring;
 use edge::core::control::Control;
 use edge::core::journal::{Journal, Memory, Owner, words_for};
-use edge::core::{Action, Flow, Hop, Input, Proxy, Setup};
+use edge::core::{Action, Flow, Fresh, Hop, Input, Newcomer, Proxy, Setup};
 use edge::{Config, NodeConfig, ProbeConfig, RouteConfig, TrunkConfig};
 use schemas::{Event, NodeHealth, SipRejections, SipTransaction, grammar};
 
@@ -89,6 +89,9 @@ pub struct World {
     pub raw: Vec<(SocketAddr, Vec<u8>)>,
     /// Connections that the edge let go.
     pub closed: Vec<Flow>,
+    /// Nodes that announced themselves, and that went again.
+    pub newcomers: Vec<Newcomer>,
+    pub departed: Vec<String>,
     memory: Option<Arc<[AtomicU64]>>,
     config: Config,
     bound: Vec<SocketAddr>,
@@ -154,6 +157,8 @@ impl World {
             sent: 0,
             raw: Vec::new(),
             closed: Vec::new(),
+            newcomers: Vec::new(),
+            departed: Vec::new(),
         };
         world.collect();
         world
@@ -207,6 +212,8 @@ impl World {
                     event.check().unwrap();
                     self.health.push(*event);
                 }
+                Action::Announced(newcomer) => self.newcomers.push(*newcomer),
+                Action::Departed(id) => self.departed.push(id),
             }
         }
     }
@@ -262,6 +269,13 @@ impl World {
 
     pub fn control(&mut self, control: Control) {
         self.give(Input::Control(Arc::new(control)));
+    }
+
+    /// Other settings, as a reload brings them.
+    pub fn settings(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+        let fresh = Fresh::after(self.proxy.topology(), self.config.clone(), self.now.mono_us);
+        self.give(Input::Settings(Box::new(fresh)));
     }
 
     /// Which node got the INVITE that is on the wire.

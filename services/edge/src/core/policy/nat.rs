@@ -72,6 +72,12 @@ impl KeepAlives {
         self.queue.push_back((now + interval, hop));
     }
 
+    /// Under other settings: those whose trunk still wants it; what the settings name has to be said again.
+    pub fn follow(&mut self, wants: impl Fn(usize) -> bool) {
+        self.known.retain(|_, kept| !kept.fixed && wants(kept.trunk));
+        self.queue.retain(|(_, hop)| self.known.contains_key(hop));
+    }
+
     /// Who is to be written to now, and for which trunk.
     pub fn due(&mut self, now: u64, interval: impl Fn(usize) -> u64, out: &mut Vec<(usize, Hop)>) {
         // Intervals differ by trunk, so the queue is only nearly sorted: one turn looks at every entry at most once.

@@ -2,9 +2,18 @@
 //!
 //! An OPTIONS goes out each second and again after 250 ms. It counts as missed when no SIP of any kind came from the node
 //! within 500 ms of it: a node that talks is alive, whatever it answers. Two misses in a row make it suspect, a refused
-//! port or three of the last four down. One answered probe makes a suspect node good again, two in a row a down one.
+//! port or three of the last four down. Three answered in a row make it good again; a node that falls again and again must
+//! wait longer each time. While it waits and answers it is *held*: still called down, but asked when there is no better one,
+//! because damping is an opinion and an answer is a fact.
 
 use crate::config::ProbeConfig;
+
+const SECOND: u64 = 1_000_000;
+/// Two falls so close together are flapping.
+const FLAPPING_US: u64 = 300 * SECOND;
+/// How long a node is held after its second fall; doubled with each further one.
+const HOLD_US: u64 = 10 * SECOND;
+const LONGEST_HOLD_US: u64 = 300 * SECOND;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
@@ -59,6 +68,13 @@ pub struct Health {
     misses: u8,
     hits_in_row: i32,
     misses_in_row: i32,
+    suspect_misses: i32,
+    down_misses: u32,
+    up_answers: i32,
+    falls: u32,
+    fell_at: u64,
+    held_until: u64,
+    full: bool,
     pub window: Window,
     pub last_status: Option<u16>,
     pub rtt_us: Option<u64>,
@@ -69,11 +85,18 @@ impl Health {
     /// Nodes begin as up: refusing calls until the first probe came back would make every restart an outage.
     #[must_use]
     pub fn new(now: u64, config: &ProbeConfig) -> Health {
-        Health {
-            interval: config.interval_ms * 1000,
-            timeout: config.timeout_ms * 1000,
-            resend: config.resend_ms * 1000,
-            enabled: config.enabled,
+        let mut health = Health {
+            interval: 0,
+            timeout: 0,
+            resend: 0,
+            enabled: false,
+            suspect_misses: 0,
+            down_misses: 0,
+            up_answers: 0,
+            falls: 0,
+            fell_at: 0,
+            held_until: 0,
+            full: false,
             state: State::Up,
             next_probe: now,
             sent_at: None,
@@ -87,7 +110,44 @@ impl Health {
             last_status: None,
             rtt_us: None,
             reason: "start",
-        }
+        };
+        health.configure(config);
+        health
+    }
+
+    /// Other settings; what is known stays known.
+    pub fn configure(&mut self, config: &ProbeConfig) {
+        self.interval = config.interval_ms * 1000;
+        self.timeout = config.timeout_ms * 1000;
+        self.resend = config.resend_ms * 1000;
+        self.enabled = config.enabled;
+        self.suspect_misses = i32::try_from(config.suspect_misses).unwrap_or(i32::MAX);
+        self.down_misses = config.down_misses;
+        self.up_answers = i32::try_from(config.up_answers).unwrap_or(i32::MAX);
+    }
+
+    /// No longer asked: it is no member of anything.
+    pub fn retire(&mut self) {
+        self.enabled = false;
+        self.sent_at = None;
+    }
+
+    /// Down, and not even answering while it is held.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.state == State::Down && !self.is_held()
+    }
+
+    /// It answers as it should and only waits for its time.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.state != State::Up && self.hits_in_row >= self.up_answers
+    }
+
+    /// It answered its last probe with 503.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full
     }
 
     #[must_use]
@@ -114,6 +174,7 @@ impl Health {
     /// The answer to our probe, whatever its status: 503 means full, not dead.
     pub fn answered(&mut self, now: u64, status: u16) {
         self.last_status = Some(status);
+        self.full = status == 503;
         if let Some(sent) = self.sent_at {
             let rtt = now.saturating_sub(sent);
             self.rtt_us = Some(rtt);
@@ -129,8 +190,9 @@ impl Health {
         }
         self.misses = 0b1111;
         self.hits_in_row = 0;
+        self.misses_in_row = self.misses_in_row.saturating_add(1);
         self.sent_at = None;
-        self.turn(State::Down, "refused")
+        self.turn(now, State::Down, "refused")
     }
 
     /// To be called at `deadline`; each order is to be carried out, in turn, until there is none.
@@ -142,7 +204,7 @@ impl Health {
             let alive = self.last_life.is_some_and(|life| life >= sent);
             if alive || now >= sent + self.timeout {
                 self.sent_at = None;
-                return self.judge(alive);
+                return self.judge(now, alive);
             }
             if !self.resent && now >= sent + self.resend {
                 self.resent = true;
@@ -160,37 +222,51 @@ impl Health {
         None
     }
 
-    fn judge(&mut self, alive: bool) -> Option<Order> {
+    fn judge(&mut self, now: u64, alive: bool) -> Option<Order> {
         self.misses = (self.misses << 1) | u8::from(!alive);
         if alive {
             self.window.answered += 1;
-            self.hits_in_row += 1;
+            self.hits_in_row = self.hits_in_row.saturating_add(1);
             self.misses_in_row = 0;
-            let needed = if self.state == State::Down { 2 } else { 1 };
-            return if self.hits_in_row >= needed { self.turn(State::Up, "answered") } else { None };
+            let returns = self.hits_in_row >= self.up_answers && now >= self.held_until;
+            return if returns { self.turn(now, State::Up, "answered") } else { None };
         }
         self.window.lost += 1;
-        self.misses_in_row += 1;
+        self.misses_in_row = self.misses_in_row.saturating_add(1);
         self.hits_in_row = 0;
-        if (self.misses & 0b1111).count_ones() >= 3 {
-            self.turn(State::Down, "three of the last four probes missed")
-        } else if self.misses & 0b11 == 0b11 && self.state == State::Up {
-            self.turn(State::Suspect, "two probes missed in a row")
+        if (self.misses & 0b1111).count_ones() >= self.down_misses {
+            self.turn(now, State::Down, "three of the last four probes missed")
+        } else if self.misses_in_row >= self.suspect_misses && self.state == State::Up {
+            self.turn(now, State::Suspect, "two probes missed in a row")
         } else {
             None
         }
     }
 
-    fn turn(&mut self, state: State, reason: &'static str) -> Option<Order> {
+    fn turn(&mut self, now: u64, state: State, reason: &'static str) -> Option<Order> {
         if self.state == state {
             return None;
         }
         if state == State::Up {
             self.misses = 0;
+        } else if self.state == State::Up {
+            self.fall(now);
         }
         self.reason = reason;
         let before = std::mem::replace(&mut self.state, state);
         Some(Order::Changed { before })
+    }
+
+    fn fall(&mut self, now: u64) {
+        let flaps = self.falls > 0 && now.saturating_sub(self.fell_at) < FLAPPING_US;
+        self.falls = if flaps { self.falls.saturating_add(1) } else { 1 };
+        self.fell_at = now;
+        let hold = match self.falls {
+            0 | 1 => 0,
+            // Beyond a shift of eight it is the longest anyway.
+            again => (HOLD_US << (again - 2).min(8)).min(LONGEST_HOLD_US),
+        };
+        self.held_until = now + hold;
     }
 
     #[must_use]
@@ -239,11 +315,11 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_returns_needs_two_answers() {
+    fn a_node_that_returns_needs_three_answers() {
         let changes = run(5_000_000, 10_000_000, 20_000_000);
         assert_eq!(changes.len(), 3);
         assert_eq!(changes[2].1, State::Up);
-        assert!((11_000..11_600).contains(&changes[2].0), "{changes:?}");
+        assert!((12_000..12_600).contains(&changes[2].0), "{changes:?}");
     }
 
     #[test]
@@ -263,5 +339,69 @@ mod tests {
         assert_eq!(h.refused(2_000), Some(Order::Changed { before: State::Up }));
         assert_eq!(h.refused(3_000), None);
         assert_eq!(h.state(), State::Down);
+    }
+    /// Silent and talking by turns of that length, for ten minutes.
+    fn flap(turn: u64, refuses: bool) -> Vec<(u64, State)> {
+        let mut h = Health::new(0, &ProbeConfig::default());
+        let (mut changes, mut now) = (Vec::new(), 0);
+        while now <= 600 * SECOND {
+            let silent = (now / turn) % 2 == 1;
+            while let Some(order) = h.tick(now) {
+                let next = match order {
+                    Order::Send | Order::Resend if !silent => {
+                        h.life(now);
+                        h.answered(now, 200);
+                        None
+                    }
+                    Order::Send if refuses => h.refused(now + 2_000),
+                    other => Some(other),
+                };
+                if let Some(Order::Changed { .. }) = next {
+                    changes.push((now / 1000, h.state()));
+                }
+            }
+            now = h.deadline().unwrap().max(now + 1);
+        }
+        changes
+    }
+
+    #[test]
+    fn a_flapping_node_changes_its_state_rarely() {
+        for (turn, refuses) in [(2, false), (2, true), (4, false), (4, true), (7, false), (15, true)] {
+            let changes = flap(turn * SECOND, refuses);
+            assert!(changes.len() <= 60, "{turn} s, refusing {refuses}: {changes:?}");
+            let returns: Vec<u64> = changes.iter().filter(|(_, s)| *s == State::Up).map(|(at, _)| *at).collect();
+            assert!(returns.windows(2).all(|pair| pair[1] - pair[0] >= 10_000), "{returns:?}");
+        }
+    }
+
+    #[test]
+    fn a_held_node_that_answers_is_not_dead_and_one_that_stops_is() {
+        let mut h = Health::new(0, &ProbeConfig::default());
+        for fall in 0..2u64 {
+            let at = fall * 20 * SECOND;
+            h.refused(at + 5_000);
+            assert!(h.is_dead());
+            for probe in 1..4 {
+                while h.tick(at + probe * SECOND).is_some() {}
+                h.life(at + probe * SECOND + 10);
+                while h.tick(at + probe * SECOND + 10).is_some() {}
+            }
+        }
+        assert_eq!((h.state(), h.is_dead()), (State::Down, false), "its second fall in a minute");
+        h.refused(25 * SECOND);
+        assert!(h.is_dead());
+    }
+
+    #[test]
+    fn a_503_means_full_and_not_dead() {
+        let mut h = Health::new(0, &ProbeConfig::default());
+        h.tick(0);
+        h.life(10);
+        h.answered(10, 503);
+        assert_eq!(h.tick(10), None);
+        assert_eq!((h.state(), h.is_full()), (State::Up, true));
+        h.answered(20, 200);
+        assert!(!h.is_full());
     }
 }
