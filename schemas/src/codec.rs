@@ -1,7 +1,7 @@
 //! Encoding and decoding: Confluent framing (a zero byte, the schema id as 4 big-endian bytes) around an Avro datum.
 //!
 //! Invariants:
-//! * only apache-avro's schema-aware path is used; its generic `Value` costs eight times as much;
+//! * encoding walks the event alone ([`datum`]), decoding is apache-avro's schema-aware path; its generic `Value` costs eight times as much;
 //! * decoding takes the *writer's* schema, found by the id in the frame, straight into today's type: a field that the
 //!   writer did not know takes its default, one that we do not know is skipped. A reader schema is never set, because
 //!   apache-avro 0.22 panics when it is;
@@ -10,9 +10,9 @@
 use std::marker::PhantomData;
 
 use crate::{
+    datum::{self, Unfit},
     event::Event,
-    known::{self, Known},
-    positional::Positional,
+    known,
     topic::TopicSpec,
 };
 
@@ -26,7 +26,7 @@ pub const FRAME_HEADER_BYTES: usize = 5;
 pub enum EncodeError {
     /// Our type and our schema disagree, or a text is not what its type promises: a bug here, never the caller's.
     #[error("event does not fit the schema of {topic}: {source}")]
-    Schema { topic: &'static str, source: Box<apache_avro::Error> },
+    Schema { topic: &'static str, source: Unfit },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,20 +52,15 @@ pub enum DecodeError {
     Avro(Box<apache_avro::Error>),
 }
 
-fn written<E: Event>() -> &'static Known {
-    known::find(E::TOPIC.schema_id).expect("every event's topic is in all_topics")
-}
-
 /// Encodes events of one type into one buffer, which is reused from event to event.
 pub struct Encoder<E> {
-    known: &'static Known,
     frame: Vec<u8>,
     event: PhantomData<fn(&E)>,
 }
 
 impl<E: Event> Encoder<E> {
     pub fn new() -> Self {
-        Self { known: written::<E>(), frame: Vec::with_capacity(2048), event: PhantomData }
+        Self { frame: Vec::with_capacity(2048), event: PhantomData }
     }
 
     /// The frame stays valid until the next call.
@@ -73,7 +68,7 @@ impl<E: Event> Encoder<E> {
         self.frame.clear();
         self.frame.push(0);
         self.frame.extend_from_slice(&E::TOPIC.schema_id.to_be_bytes());
-        write(self.known, event, &mut self.frame)?;
+        write(event, &mut self.frame)?;
         Ok(&self.frame)
     }
 }
@@ -84,18 +79,14 @@ impl<E: Event> Default for Encoder<E> {
     }
 }
 
-fn write<E: Event>(known: &Known, event: &E, into: &mut Vec<u8>) -> Result<(), EncodeError> {
-    known
-        .writer
-        .write_ser(into, &Positional(event))
-        .map(drop)
-        .map_err(|e| EncodeError::Schema { topic: E::TOPIC.name, source: Box::new(e) })
+fn write<E: Event>(event: &E, into: &mut Vec<u8>) -> Result<(), EncodeError> {
+    datum::write(into, event).map_err(|source| EncodeError::Schema { topic: E::TOPIC.name, source })
 }
 
 /// The datum without a frame.
 pub(crate) fn encode_body<E: Event>(event: &E) -> Result<Vec<u8>, EncodeError> {
     let mut body = Vec::with_capacity(1024);
-    write(written::<E>(), event, &mut body)?;
+    write(event, &mut body)?;
     Ok(body)
 }
 

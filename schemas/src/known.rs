@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use apache_avro::{
-    Schema, reader::datum::GenericDatumReader, util::max_allocation_bytes, writer::datum::GenericDatumWriter,
-};
+use apache_avro::{Schema, reader::datum::GenericDatumReader, util::max_allocation_bytes};
 
 use crate::{
     codec::MAX_FRAME_BYTES,
@@ -12,25 +10,23 @@ use crate::{
     topic::{TopicSpec, all_topics},
 };
 
-/// A schema with everything that reading and writing needs, made once per process.
+/// A schema with everything that reading needs, made once per process.
 pub(crate) struct Known {
     pub topic: &'static TopicSpec,
     pub schema: &'static Schema,
     pub reader: GenericDatumReader<'static>,
-    pub writer: GenericDatumWriter<'static>,
     /// Whether every datum begins with the fields that [`crate::identity`] reads by hand.
     pub identity_first: bool,
 }
 
 impl Known {
-    /// One schema per id and process: leaking it gives readers and writers the lifetime that they have anyway.
+    /// One schema per id and process: leaking it gives readers the lifetime that they have anyway.
     pub fn new(topic: &'static TopicSpec, schema: Schema) -> Result<Self, Box<apache_avro::Error>> {
         let schema: &'static Schema = Box::leak(Box::new(schema));
         Ok(Self {
             topic,
             schema,
             reader: GenericDatumReader::builder(schema).human_readable(false).build()?,
-            writer: GenericDatumWriter::builder(schema).human_readable(false).build()?,
             identity_first: identity::stands_first(schema),
         })
     }

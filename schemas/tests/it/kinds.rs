@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemas::{
     CallReconciled, CdrCall, CdrLeg, ChannelEvent, ControlAck, ControlAudit, ControlBlock, ControlWeight, DeadLetter,
     Encoder, Event, FraudAlert, Invalid, IvrDecision, NodeHealth, SipRejections, SipTransaction, StreamManifest,
-    StreamSchema, TopicSpec, decode,
+    StreamSchema, TopicSpec, codec::FRAME_HEADER_BYTES, decode,
 };
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ pub struct Kind {
     pub topic: &'static TopicSpec,
     /// The default value as JSON.
     pub default: fn() -> Value,
-    /// Reads JSON strictly, encodes it, decodes it, and gives the frame and what came back.
+    /// Reads JSON strictly, encodes it as apache-avro would, decodes it, and gives the frame and what came back.
     pub through: fn(&Value) -> Result<Through, String>,
     /// Reads JSON strictly and checks what must hold beyond the schema.
     pub check: fn(&Value) -> Result<Facts, String>,
@@ -61,6 +61,9 @@ fn kind<E: Event + PartialEq>() -> Kind {
         through: |json| {
             let event: E = strict(json)?;
             let frame = Encoder::new().encode(&event).map_err(|e| e.to_string())?.to_vec();
+            if frame[FRAME_HEADER_BYTES..] != by_apache_avro(&event)? {
+                return Err("apache-avro writes other bytes".to_owned());
+            }
             let back: E = decode(&frame).map_err(|e| e.to_string())?;
             if back != event {
                 return Err("decoding gives another event than was encoded".to_owned());
@@ -84,6 +87,15 @@ fn kind<E: Event + PartialEq>() -> Kind {
             Ok(serde_json::to_value(event).unwrap())
         },
     }
+}
+
+/// The datum as apache-avro writes it, with the schema beside the event and every field looked up by its name.
+fn by_apache_avro<E: Event>(event: &E) -> Result<Vec<u8>, String> {
+    let schema = apache_avro::Schema::parse_str(E::TOPIC.schema).unwrap();
+    let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema).human_readable(false).build();
+    let mut datum = Vec::new();
+    writer.unwrap().write_ser(&mut datum, event).map_err(|e| e.to_string())?;
+    Ok(datum)
 }
 
 /// Reads an event from JSON in which no field may be misspelt.
