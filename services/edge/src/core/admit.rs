@@ -127,6 +127,7 @@ impl Proxy {
             dialog: None,
             kept: Kept::default(),
             armed: Armed::default(),
+            is_told: false,
             identity: facts::identity(m),
             parties: self.parties(cx, m),
             auth: facts::auth(m, &self.keys),

@@ -101,6 +101,7 @@ impl Proxy {
         if invite.branches.iter().map(|b| b.successes.len()).sum::<usize>() >= MOST_SUCCESSES {
             return self.note_rejected(cx, m, "too_many_answers", None);
         }
+        self.recall(invite);
         match (invite.finished, self.answers_once(invite, at)) {
             (None, _) => self.relay_answer(cx, invite, at, m, false),
             (Some(300..), _) => self.release_answer(cx, invite, at, m, None),

@@ -1,9 +1,10 @@
 //! Calls that were asked to come again: a repeated INVITE after a challenge continues its call (DESIGN §4).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use domain::CallId;
 
+use super::hash::KeyedMap;
 use super::journal::Place;
 use super::topology::Peer;
 
@@ -27,7 +28,7 @@ pub struct Continuation {
 
 #[derive(Debug, Default)]
 pub struct Challenges {
-    by_key: HashMap<u128, (Continuation, u64)>,
+    by_key: KeyedMap<u128, (Continuation, u64)>,
     order: VecDeque<(u64, u128)>,
     /// Records of forgotten ones.
     pub dropped: Vec<Place>,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use domain::{CallId, LegId, Now};
 
-use super::hash::Seed;
+use super::hash::{KeyedMap, Seed};
 use super::journal::Place;
 use super::slab::{Slab, Slot};
 use super::topology::Peer;
@@ -87,7 +87,7 @@ pub struct Dialog {
 #[derive(Debug)]
 pub struct Dialogs {
     slab: Slab<Dialog>,
-    by_key: HashMap<u128, Slot>,
+    by_key: KeyedMap<u128, Slot>,
     seed: Seed,
     sweep: usize,
     open: usize,
@@ -98,7 +98,7 @@ pub struct Dialogs {
 impl Dialogs {
     #[must_use]
     pub fn new(seed: Seed) -> Dialogs {
-        Dialogs { slab: Slab::default(), by_key: HashMap::new(), seed, sweep: 0, open: 0, flows: HashMap::new() }
+        Dialogs { slab: Slab::default(), by_key: KeyedMap::default(), seed, sweep: 0, open: 0, flows: HashMap::new() }
     }
 
     /// The same for both directions: tags in the order of their bytes.

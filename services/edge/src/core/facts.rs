@@ -83,6 +83,12 @@ pub fn identity(m: &Message<'_>) -> SipIdentity {
     }
 }
 
+/// For a request that has no event of its own.
+#[must_use]
+pub fn brief_identity(m: &Message<'_>) -> SipIdentity {
+    SipIdentity { call_id: text(m.call_id()), cseq: m.cseq(), ..SipIdentity::default() }
+}
+
 #[must_use]
 pub fn transport(
     m: &Message<'_>,

@@ -1,7 +1,8 @@
 //! Keys of tables whose inputs come from the network: 128 bits under a secret seed, so nobody can aim for a collision.
 //! And the shard's own random numbers, seeded once from the system, so that the machine itself stays pure.
 
-use std::hash::{DefaultHasher, Hasher};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher, Hasher};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Seed([u8; 32]);
@@ -26,6 +27,36 @@ impl Seed {
             }
         }
         (u128::from(high.finish()) << 64) | u128::from(low.finish())
+    }
+}
+
+/// For tables whose keys are hashes under a secret already (of [`Seed::key`], or a branch's MAC): some bytes of the key are its hash.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AsIs(u64);
+
+pub type KeyedMap<K, V> = HashMap<K, V, BuildHasherDefault<AsIs>>;
+
+impl Hasher for AsIs {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut first = [0; 8];
+        let length = bytes.len().min(8);
+        first[..length].copy_from_slice(&bytes[..length]);
+        self.0 ^= u64::from_le_bytes(first);
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 ^= key as u64;
+    }
+
+    /// The length of an array, which is always the same.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn write_u8(&mut self, byte: u8) {
+        self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -62,6 +93,7 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::hash::BuildHasher;
 
     #[test]
     fn parts_do_not_run_into_each_other_and_the_seed_counts() {
@@ -69,5 +101,22 @@ mod tests {
         assert_eq!(seed.key(&[b"ab", b"c"]), seed.key(&[b"ab", b"c"]));
         assert_ne!(seed.key(&[b"ab", b"c"]), seed.key(&[b"a", b"bc"]));
         assert_ne!(seed.key(&[b"ab"]), Seed::new([8; 32]).key(&[b"ab"]));
+    }
+
+    #[test]
+    fn keys_that_are_hashes_spread_over_a_table_as_they_are() {
+        let seed = Seed::new([7; 32]);
+        let hash = |key: u128| BuildHasherDefault::<AsIs>::default().hash_one(key);
+        let mut seen: Vec<u64> = (0..10_000u32).map(|i| hash(seed.key(&[&i.to_be_bytes()]))).collect();
+        // A table takes its place from the low bits and tells neighbours apart by the high ones.
+        for part in [|h: u64| h & 0xff, |h: u64| h >> 57] {
+            let mut parts: Vec<u64> = seen.iter().map(|&h| part(h)).collect();
+            parts.sort_unstable();
+            parts.dedup();
+            assert!(parts.len() >= 128);
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 10_000);
     }
 }

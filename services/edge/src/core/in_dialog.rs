@@ -424,7 +424,7 @@ impl Proxy {
             reason: None,
             call: None,
             effects: Vec::new(),
-            identity: facts::identity(m),
+            identity: if told { facts::identity(m) } else { facts::brief_identity(m) },
             parties: if told { self.parties(cx, m) } else { Default::default() },
             register: None,
             decision: None,

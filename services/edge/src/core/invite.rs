@@ -196,6 +196,8 @@ pub struct Invite {
     pub kept: Kept,
     pub armed: Armed,
     // What events say.
+    /// `answered` was told, and took most of this with it.
+    pub is_told: bool,
     pub identity: SipIdentity,
     pub parties: SipParties,
     pub auth: Option<SipAuth>,

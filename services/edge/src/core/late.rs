@@ -47,7 +47,7 @@ impl Proxy {
             callee_hop: branch.hop,
             caller_bound: self.is_bound(invite.hop, invite.peer),
             callee_bound: matches!(invite.route, Route::Flow { .. }) || self.is_bound(branch.hop, branch.target),
-            account: self.parties_with_target(invite).account.map(String::into_boxed_str),
+            account: self.account_of(invite).map(String::into_boxed_str),
             caller_number: boxed(&invite.parties.caller_raw),
             callee_number: boxed(&invite.parties.callee_raw),
             received: invite.received,
@@ -68,6 +68,37 @@ impl Proxy {
         if !late {
             invite.dialog = Some(slot);
         }
+    }
+
+    /// Of the trunk, or of the client that speaks for it.
+    fn account_of(&self, invite: &Invite) -> Option<String> {
+        match invite.branches.last().map(|b| b.target) {
+            Some(Peer::Trunk(t)) if invite.parties.trunk_id.is_none() => self.topology.trunks[t].account.clone(),
+            _ => invite.parties.account.clone(),
+        }
+    }
+
+    /// Reads again from the request what went away with the `answered` event.
+    pub(super) fn recall(&mut self, invite: &mut Invite) {
+        if !std::mem::take(&mut invite.is_told) {
+            return;
+        }
+        let request = invite.request.clone();
+        let mut index = Index::new();
+        // It was read once, so it can be read again.
+        let Ok(m) = index.parse(&request) else { return };
+        let cx = Cx { now: invite.received, hop: invite.hop, back: invite.back, peer: invite.peer };
+        invite.identity = facts::identity(&m);
+        invite.parties = self.parties(&cx, &m);
+        if let Route::Flow { trunk, .. } = invite.route {
+            invite.parties.trunk_id = Some(self.topology.trunks[trunk].id.clone());
+        }
+        // Whose connection it was may be forgotten by now; the first dialog is not.
+        if let Some(dialog) = invite.dialog.and_then(|slot| self.dialogs.get(slot)) {
+            invite.parties.account = dialog.account.as_deref().map(str::to_owned);
+        }
+        invite.auth = facts::auth(&m, &self.keys);
+        invite.offer = facts::session(&m);
     }
 
     /// The party on the trunk's side: from its INVITE when it called, from its 2xx when it was called.

@@ -55,7 +55,7 @@ mod topology;
 mod watch;
 mod way;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ use dialogs::Dialogs;
 use dispatch::{Health, Pool, Standing};
 use facts::Digests;
 use flows::Flows;
-use hash::{Random, Seed};
+use hash::{KeyedMap, Random, Seed};
 use invite::Invite;
 use journal::Journal;
 use limits::{Bucket, Budget};
@@ -251,10 +251,10 @@ pub struct Proxy {
     scratch: Option<Box<Index>>,
     invites: Slab<Box<Invite>>,
     relays: Slab<Box<Relay>>,
-    servers: HashMap<u128, ServerRef>,
-    clients: HashMap<BranchKey, ClientRef>,
+    servers: KeyedMap<u128, ServerRef>,
+    clients: KeyedMap<BranchKey, ClientRef>,
     /// Initial INVITEs by (Call-ID, From-tag, CSeq): the same one by another way is a loop or a merged request.
-    merged: HashMap<u128, Slot>,
+    merged: KeyedMap<u128, Slot>,
     /// INVITEs without a final response.
     setting_up: usize,
     dialogs: Dialogs,
@@ -309,9 +309,9 @@ impl Proxy {
             scratch: Some(Box::default()),
             invites: Slab::default(),
             relays: Slab::default(),
-            servers: HashMap::new(),
-            clients: HashMap::new(),
-            merged: HashMap::new(),
+            servers: KeyedMap::default(),
+            clients: KeyedMap::default(),
+            merged: KeyedMap::default(),
             setting_up: 0,
             dialogs: Dialogs::new(seed),
             flows: Flows::default(),

@@ -52,6 +52,15 @@ impl Proxy {
 
     /// What every event of an INVITE carries.
     fn invite_event(&self, now: Now, invite: &Invite, event_type: &str) -> SipTransaction {
+        SipTransaction {
+            identity: invite.identity.clone(),
+            parties: Some(self.with_target(invite.parties.clone(), invite)),
+            ..self.progress_event(now, invite, event_type)
+        }
+    }
+
+    /// How far an INVITE has come, without who calls whom.
+    fn progress_event(&self, now: Now, invite: &Invite, event_type: &str) -> SipTransaction {
         let last = invite.branches.last();
         SipTransaction {
             event_type: event_type.to_owned(),
@@ -64,8 +73,6 @@ impl Proxy {
             source_side: invite.peer.side().as_str().to_owned(),
             source_id: self.topology.id_of(invite.peer).to_owned(),
             attempt: last.map_or(0, |b| b.attempt as i32),
-            identity: invite.identity.clone(),
-            parties: Some(self.parties_with_target(invite)),
             timing: Some(timing(invite)),
             correlation: invite.continues.map(|(cseq, status)| SipCorrelation {
                 continues_cseq: Some(cseq),
@@ -82,8 +89,7 @@ impl Proxy {
     }
 
     /// A call from a node belongs to the trunk that it goes to.
-    pub(super) fn parties_with_target(&self, invite: &Invite) -> SipParties {
-        let mut parties = invite.parties.clone();
+    fn with_target(&self, mut parties: SipParties, invite: &Invite) -> SipParties {
         if parties.trunk_id.is_none()
             && let Some(Peer::Trunk(t)) = invite.branches.last().map(|b| b.target)
         {
@@ -174,15 +180,30 @@ impl Proxy {
         }
     }
 
-    pub(super) fn tell_answered(&mut self, now: Now, invite: &Invite, at: usize, m: &Message<'_>) {
-        let mut event = self.invite_event(now, invite, "answered");
+    /// What the story was told from goes with this event: nearly always it is the last one, and 32 s later the memory would be cold.
+    /// A further answer reads it from the request again, see [`Proxy::recall`].
+    pub(super) fn tell_answered(&mut self, now: Now, invite: &mut Invite, at: usize, m: &Message<'_>) {
+        let mut event = self.progress_event(now, invite, "answered");
+        let phrase = facts::text(m.reason_phrase());
+        event.outcome = Some(self.outcome(invite, m.status(), phrase, "upstream"));
+        let parties = std::mem::take(&mut invite.parties);
+        event.parties = Some(self.with_target(parties, invite));
+        let kept = SipIdentity {
+            call_id: invite.identity.call_id.clone(),
+            from_tag: invite.identity.from_tag.clone(),
+            cseq: invite.identity.cseq,
+            ..SipIdentity::default()
+        };
+        event.identity = std::mem::replace(&mut invite.identity, kept);
+        invite.offer = None;
+        invite.auth = None;
+        invite.is_told = true;
         let branch = &invite.branches[at];
         event.leg_id = branch.leg.to_string();
         event.attempt = branch.attempt as i32;
         event.identity.to_tag = Some(facts::text(m.to_tag()));
         event.headers = Some(facts::headers(m, &mut self.digests));
         event.answer = facts::session(m);
-        event.outcome = Some(self.outcome(invite, m.status(), facts::text(m.reason_phrase()), "upstream"));
         self.emit(event);
     }
 
