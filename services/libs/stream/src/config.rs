@@ -40,7 +40,7 @@ impl Default for Config {
             adapter: Adapter::default(),
             topic_prefix: String::new(),
             ring_mib: 16,
-            linger_ms: 10,
+            linger_ms: 25,
             spool: Spool::default(),
             embedded: Embedded::default(),
             kafka: Kafka::default(),

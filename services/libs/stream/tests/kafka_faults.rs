@@ -191,13 +191,14 @@ async fn clients_report_their_queue_and_their_brokers() {
     let producer = || figures.clients().into_iter().find(|c| c.client == "producer");
     until("the producer reports its brokers", || producer().is_some_and(|p| p.brokers.iter().any(|b| b.up))).await;
     cluster.broker_down(-1).expect("down");
-    let waiting = log.append_shared(numbered(&CALLS, 30, 30));
+    let mut waiting = log.append_shared(numbered(&CALLS, 30, 30));
     tokio::select! {
-        answer = waiting => panic!("answered without a broker: {answer:?}"),
+        answer = &mut waiting => panic!("answered without a broker: {answer:?}"),
         () = until("the queue shows", || producer().is_some_and(|p| p.queued_messages == 30)) => {}
     }
     until("the brokers show as away", || producer().is_some_and(|p| p.brokers.iter().all(|b| !b.up))).await;
     cluster.broker_up(-1).expect("up");
+    waiting.await.expect("the brokers are back");
     let all = Subscription { group: None, topics: vec![&CALLS], start: Start::Beginning };
     let mut source = log.subscribe(all).await.expect("a reader");
     common::read(&mut source, 60).await;
