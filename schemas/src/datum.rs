@@ -266,7 +266,8 @@ mod tests {
     #[test]
     fn what_no_event_holds_is_an_error() {
         let mut into = Vec::new();
-        for unfit in [write(&mut into, &1u64), write(&mut into, &'c'), write(&mut into, &()), write(&mut into, &(1, 2))] {
+        for unfit in [write(&mut into, &1u64), write(&mut into, &'c'), write(&mut into, &()), write(&mut into, &(1, 2))]
+        {
             assert!(unfit.is_err());
         }
         assert!(write(&mut into, &1.0f32).unwrap_err().to_string().contains("f32"));
