@@ -143,7 +143,7 @@ impl Breaker {
 
     /// True when it has closed again: the node must prove itself anew, its past is forgotten.
     pub fn tick(&mut self, now: u64) -> bool {
-        if !self.open_until.is_some_and(|until| now >= until) {
+        if self.open_until.is_none_or(|until| now < until) {
             return false;
         }
         *self = Breaker { opened_last: self.opened_last, times: self.times, ..Breaker::default() };
