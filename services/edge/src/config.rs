@@ -493,7 +493,7 @@ impl Default for LimitConfig {
 }
 
 /// A part of the address space: a network, or one address with one port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
     Net { ip: IpAddr, bits: u8 },
     Port(SocketAddr),

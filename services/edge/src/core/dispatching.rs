@@ -153,11 +153,19 @@ impl Proxy {
         for node in 0..self.nodes.len() {
             let settings = &self.topology.nodes[node];
             let mut wanted = self.control.weight(&settings.id, now.wall_us, self.times.weight_max_age);
-            if !wanted.ordered && settings.state != Wanted::Active {
+            let gone = settings.gone.is_some();
+            if gone {
+                wanted.state = Wanted::Disabled;
+            } else if !wanted.ordered && settings.state != Wanted::Active {
                 wanted.state = settings.state;
             }
             if std::mem::replace(&mut self.nodes[node].wanted, wanted).state != wanted.state {
-                self.tell_state(now, node, if wanted.ordered { "an operator's order" } else { "the settings" });
+                let reason = match wanted.ordered {
+                    _ if gone => "it is no longer in the settings",
+                    true => "an operator's order",
+                    false => "the settings",
+                };
+                self.tell_state(now, node, reason);
             }
         }
     }
@@ -166,7 +174,7 @@ impl Proxy {
     pub(super) fn tell_state(&mut self, now: Now, node: usize, reason: &str) {
         let state = self.nodes[node].state(&self.health[node]);
         let before = std::mem::replace(&mut self.nodes[node].told, state);
-        if before != state && !before.is_empty() && self.topology.nodes[node].gone.is_none() {
+        if before != state && !before.is_empty() {
             self.report_node(now, node, Some((before, reason)));
         }
     }

@@ -93,7 +93,9 @@ impl Proxy {
         self.counters.malformed += 1;
         let Some(reject) = judged.reject else { return };
         let mut status = None;
-        if let (Verdict::Answer { status: code, .. }, Some(message)) = (judged.verdict, &judged.message) {
+        if let (Verdict::Answer { status: code, .. }, Some(message)) = (judged.verdict, &judged.message)
+            && self.topology.may_begin(cx.peer, cx.hop)
+        {
             self.answer_statelessly(cx, message, code, &[]);
             status = Some(code);
         }
@@ -138,7 +140,7 @@ impl Proxy {
                 _ => self.in_dialog(cx, m, key),
             };
         }
-        if !self.may_begin(cx.peer) {
+        if !self.topology.may_begin(cx.peer, cx.hop) {
             if let Some(rule) = self.join_rule(cx.hop).filter(|_| is_announcement(m)) {
                 return self.announced_by(cx.now, cx.hop, rule, m);
             }

@@ -5,7 +5,7 @@ use domain::Now;
 
 use super::dispatch::{Health, Pool, Standing};
 use super::limits::{Bucket, Budget};
-use super::topology::{Peer, Topology};
+use super::topology::Topology;
 use super::{Proxy, Times, TrunkState, keep_alive};
 use crate::config::Config;
 
@@ -112,10 +112,5 @@ impl Proxy {
                 _ => self.pools.push(Pool::new(spec, self.random.next())),
             }
         }
-    }
-
-    /// Somebody who is no longer in the settings begins nothing new.
-    pub(super) fn may_begin(&self, peer: Peer) -> bool {
-        !self.topology.is_gone(peer)
     }
 }

@@ -135,8 +135,8 @@ pub struct Topology {
     networks: Vec<(Source, Peer)>,
     /// All of them, for the question whether an address belongs to a peer.
     sources: Vec<(Source, Peer)>,
-    /// Of peers that are gone.
-    left: Vec<(Source, Peer)>,
+    /// What earlier settings had and these have not, since when: heard inside dialogs and as an answer only.
+    left: Vec<(Source, Peer, u64)>,
     /// Where nodes may announce themselves from.
     joins: Vec<Source>,
 }
@@ -298,10 +298,33 @@ impl Topology {
             t.address.iter().for_each(|&address| topology.admit(Source::Port(address), Peer::Trunk(place)));
         }
         topology.networks.sort_by_key(|(source, _)| std::cmp::Reverse(source.rank()));
-        // Whoever has left speaks from where it spoke last.
-        let left = self.sources.iter().chain(&self.left).filter(|(_, peer)| topology.is_gone(*peer));
-        topology.left = left.copied().collect();
+        topology.left = self.left_after(&topology, now_mono_us, longest);
         topology
+    }
+
+    /// Addresses that peers no longer have: calls that began there end there.
+    fn left_after(&self, next: &Topology, now_mono_us: u64, longest: u64) -> Vec<(Source, Peer, u64)> {
+        let current: HashSet<(Source, Peer)> = next.sources.iter().copied().collect();
+        let was =
+            self.sources.iter().map(|&(source, peer)| (source, peer, now_mono_us)).chain(self.left.iter().copied());
+        let stays = |&(source, peer, since): &(Source, Peer, u64)| {
+            !current.contains(&(source, peer))
+                && next.id_of(peer) == self.id_of(peer)
+                && now_mono_us.saturating_sub(since) <= longest
+        };
+        was.filter(stays).collect()
+    }
+
+    /// Whether a peer may begin something from there: it is in the settings, and so is the address.
+    #[must_use]
+    pub fn may_begin(&self, peer: Peer, hop: Hop) -> bool {
+        if self.left.is_empty() && !self.is_gone(peer) {
+            return true;
+        }
+        let by_address = self.listeners.get(hop.place()).is_none_or(|l| l.admit == Admit::Address);
+        let from_left = |(source, owner, _): &(Source, Peer, u64)| *owner == peer && source.contains(hop.addr);
+        let has = |(source, owner): &(Source, Peer)| *owner == peer && source.contains(hop.addr);
+        !self.is_gone(peer) && !(by_address && self.left.iter().any(from_left) && !self.sources.iter().any(has))
     }
 
     /// Pools keep their places; a pool that nobody names any more stays, empty.
@@ -368,10 +391,9 @@ impl Topology {
         if let Some(&peer) = self.exact.get(&(side, canonical(from))) {
             return Some(peer);
         }
-        let listed = |list: &[(Source, Peer)]| {
-            list.iter().find(|(net, peer)| peer.side() == side && net.contains(from)).map(|&(_, peer)| peer)
-        };
-        listed(&self.networks).or_else(|| listed(&self.left))
+        let listed = self.networks.iter().find(|(net, peer)| peer.side() == side && net.contains(from));
+        let left = || self.left.iter().find(|(net, peer, _)| peer.side() == side && net.contains(from));
+        listed.map(|&(_, peer)| peer).or_else(|| left().map(|&(_, peer, _)| peer))
     }
 
     /// Who sent a message that came that way. By a stream a peer comes from any port of its address; `listening` is the port
@@ -409,7 +431,7 @@ impl Topology {
     #[must_use]
     pub fn owns(&self, peer: Peer, address: SocketAddr) -> bool {
         let theirs = |(source, owner): &(Source, Peer)| *owner == peer && source.contains(address);
-        self.sources.iter().any(theirs) || (!self.left.is_empty() && self.left.iter().any(theirs))
+        self.sources.iter().any(theirs) || self.left.iter().any(|&(source, owner, _)| theirs(&(source, owner)))
     }
 
     /// The way to a peer's address: over its own listener, else the first of its side that speaks its transport and family.

@@ -1,13 +1,30 @@
 //! Nodes that die, hang, fail half of their calls, come and go; and what callers notice of it. Virtual time.
 
 use edge::core::control::Store;
-use edge::core::dispatch::Algorithm;
+use edge::core::dispatch::{Algorithm, Chooser, View, key_of};
 use edge::{NodeState, PoolConfig};
 use schemas::ControlWeight;
 
 use super::farm::*;
 use super::text::{Msg, invite};
 use super::world::*;
+
+#[test]
+fn a_choice_asks_for_no_memory() {
+    let view = |at: u8| View { id: key_of(&[at]), weight: f64::from(at + 1), used: u32::from(at), ..View::default() };
+    let views: Vec<View> = (0..64).map(view).collect();
+    for algorithm in
+        [Algorithm::RoundRobin, Algorithm::SmoothWeighted, Algorithm::LeastUsed, Algorithm::Hash, Algorithm::TwoChoices]
+    {
+        let mut chooser = Chooser::new(algorithm, 1);
+        assert!(chooser.choose(&views, &[], 0).is_some());
+        let before = super::memory::asked();
+        for key in 0..1_000 {
+            assert!(chooser.choose(&views, &[3, 7], key).is_some());
+        }
+        assert_eq!(super::memory::asked(), before, "{}", algorithm.as_str());
+    }
+}
 
 /// Longer spans where the machine has time: `EDGE_LONG_FAULTS=1`.
 fn seconds(in_ci: u64, long: u64) -> u64 {

@@ -1,10 +1,12 @@
-//! How much a test holds: every allocation of the test's own thread is counted, and taken off when it is given back.
+//! How much a test holds, and how often it asked for more: every allocation of the test's own thread is counted, and taken off
+//! when it is given back.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
+    static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -18,6 +20,7 @@ fn note(change: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size() as isize);
+        let _ = ASKED.try_with(|asked| asked.set(asked.get() + 1));
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
@@ -31,6 +34,11 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// How often this thread has asked for memory.
+pub fn asked() -> usize {
+    ASKED.get()
+}
 
 /// Bytes that this thread holds now. May be negative: what another thread made was given back here.
 pub fn held() -> isize {

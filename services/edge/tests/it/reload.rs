@@ -61,6 +61,11 @@ fn calls_of_a_node_that_leaves_go_on_and_new_ones_go_elsewhere() {
     w.expect(t1(), "BYE", 200);
     let shown = w.proxy.snapshot(0).nodes;
     assert_eq!(shown.len(), 1, "out of sight when its last call has ended");
+    let told = w.health.last().unwrap();
+    assert_eq!(
+        (told.state.as_deref(), told.reason.as_deref()),
+        (Some("disabled"), Some("it is no longer in the settings"))
+    );
     // Back again, under its old name: with its counters.
     w.settings(|c| *c = config());
     let back = w.proxy.snapshot(0).nodes.into_iter().find(|n| n.address == Some(gone)).unwrap();
@@ -71,6 +76,32 @@ fn calls_of_a_node_that_leaves_go_on_and_new_ones_go_elsewhere() {
     w.expect(t1(), "BYE", 200);
     w.wire.clear();
     w.drained();
+}
+
+#[test]
+fn an_address_that_a_peer_no_longer_has_ends_its_calls_and_begins_none() {
+    let mut w = World::new();
+    let (mut caller, mut callee, old) = w.answered("a");
+    let (elsewhere, other_trunk) = (addr("10.0.0.77:5080"), addr("192.0.2.99:5060"));
+    w.settings(|c| {
+        c.nodes.iter_mut().filter(|n| n.address == old).for_each(|n| n.address = elsewhere);
+        c.trunks[0].sources = vec![other_trunk.ip().to_string().parse().unwrap()];
+        c.trunks[0].address = Some(other_trunk);
+    });
+    w.send(t1(), &invite(t1(), edge_trunk(), "b", "+4930123456", 1));
+    w.send(old, &invite(old, edge_node(), "c", "+4922155558401", 1));
+    w.quiet();
+    w.send(other_trunk, &invite(other_trunk, edge_trunk(), "d", "+4930123456", 1));
+    w.expect(other_trunk, "INVITE", 100);
+    w.wire.clear();
+    w.send(old, &callee.request("UPDATE"));
+    let update = w.expect(t1(), "UPDATE", 0);
+    w.send(t1(), &update.reply(200, "OK", ""));
+    w.expect(old, "UPDATE", 200);
+    w.send(t1(), &caller.request("BYE"));
+    let bye = w.expect(old, "BYE", 0);
+    w.send(old, &bye.reply(200, "OK", ""));
+    w.expect(t1(), "BYE", 200);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Random peers on a bad network: packets are lost, doubled, late and out of order; callers give up, ask, refresh and hang up;
-//! callees are busy, silent, challenge, answer twice or too late, die or start anew. Calls go from a trunk to nodes or from a
+//! callees are busy, silent, challenge, answer twice or too late, die or start anew; the settings change meanwhile. Calls go from a trunk to nodes or from a
 //! node to carriers. Whatever they do, the books must balance: at most one failure or any number of answers per transaction,
 //! one story per call, told to its end by the grammar, every answer that a caller heard told, and nothing left in the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use edge::Late2xx;
 use edge::core::Input;
+use edge::core::dispatch::Algorithm;
+use edge::{Config, Late2xx, PoolConfig};
 use proptest::prelude::*;
 use schemas::{Event, SipTransaction, grammar};
 
@@ -38,11 +39,13 @@ struct Scene {
     fate: Fate,
     outward: bool,
     late: Late2xx,
+    /// The settings change all the time: peers come, go, and swap their places in the lists.
+    reloads: bool,
 }
 
 impl Default for Scene {
     fn default() -> Scene {
-        Scene { seed: 7, loss: 5, calls: 30, fate: Fate::Lives, outward: false, late: Late2xx::Relay }
+        Scene { seed: 7, loss: 5, calls: 30, fate: Fate::Lives, outward: false, late: Late2xx::Relay, reloads: false }
     }
 }
 
@@ -59,6 +62,7 @@ struct Storm {
     callers: Vec<Caller>,
     callees: [Callee; 2],
     fate: Fate,
+    reloads: Option<Config>,
     out_callers: Outbox,
     out_callees: [Outbox; 2],
     /// Delivery time, place in line, and the packet: towards the edge (from, bytes) or away from it (to).
@@ -77,6 +81,7 @@ impl Storm {
             if scene.outward { (n1(), edge_node(), [c1(), c2()]) } else { (t1(), edge_trunk(), [n1(), n2()]) };
         let callers = (0..scene.calls).map(|i| Caller::new(format!("call-{i}"), from, edge, &mut rng)).collect();
         Storm {
+            reloads: scene.reloads.then(|| config.clone()),
             w: World::with(config),
             rng,
             weather: Weather { loss: scene.loss, double: 5, delay_ms: 60 },
@@ -145,6 +150,40 @@ impl Storm {
         }
     }
 
+    /// Any of them may be gone for a while, the callers' own peer too.
+    fn reload(&mut self) {
+        let Some(base) = self.reloads.clone() else { return };
+        let rng = &mut self.rng;
+        let (drop_node, drop_trunk, turn) = (rng.below(6), rng.below(10), rng.chance(50));
+        let (heavy, algorithm) = (rng.below(4) as f64, rng.below(5) as usize);
+        self.w.settings(|c| {
+            c.nodes =
+                base.nodes.iter().enumerate().filter(|(i, _)| *i as u64 != drop_node).map(|(_, n)| n.clone()).collect();
+            c.trunks = base
+                .trunks
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| *i as u64 != drop_trunk)
+                .map(|(_, t)| t.clone())
+                .collect();
+            c.routes = base.routes.clone();
+            c.routes.iter_mut().for_each(|r| r.trunks.retain(|id| c.trunks.iter().any(|t| &t.id == id)));
+            c.nodes[0].weight = 0.5 + heavy;
+            if turn {
+                c.nodes.reverse();
+                c.trunks.reverse();
+            }
+            let algorithm = [
+                Algorithm::SmoothWeighted,
+                Algorithm::RoundRobin,
+                Algorithm::LeastUsed,
+                Algorithm::Hash,
+                Algorithm::TwoChoices,
+            ][algorithm];
+            c.pools = vec![PoolConfig { id: "inbound".into(), algorithm, ..PoolConfig::default() }];
+        });
+    }
+
     fn run(&mut self) {
         let every = 3;
         for tick in 0..(120_000 / TICK_MS) {
@@ -160,6 +199,9 @@ impl Storm {
                 && tick == 60 + after / TICK_MS
             {
                 self.callees[1].alive = true;
+            }
+            if tick % 35 == 34 && tick < 1_000 {
+                self.reload();
             }
             self.step();
         }
@@ -253,8 +295,9 @@ proptest! {
         fate in prop::sample::select(vec![Fate::Lives, Fate::Lives, Fate::Dies, Fate::Restarts(500), Fate::Restarts(8_000)]),
         outward in any::<bool>(),
         late in prop::sample::select(vec![Late2xx::Relay, Late2xx::EdgeBye]),
+        reloads in any::<bool>(),
     ) {
-        let scene = Scene { seed, loss, calls: 30, fate, outward, late };
+        let scene = Scene { seed, loss, calls: 30, fate, outward, late, reloads };
         println!("{scene:?}");
         let mut storm = Storm::new(scene);
         storm.run();

@@ -235,9 +235,9 @@ impl Health {
         self.misses_in_row = self.misses_in_row.saturating_add(1);
         self.hits_in_row = 0;
         if (self.misses & 0b1111).count_ones() >= self.down_misses {
-            self.turn(now, State::Down, "three of the last four probes missed")
+            self.turn(now, State::Down, "too many of the last four probes missed")
         } else if self.misses_in_row >= self.suspect_misses && self.state == State::Up {
-            self.turn(now, State::Suspect, "two probes missed in a row")
+            self.turn(now, State::Suspect, "probes missed in a row")
         } else {
             None
         }
