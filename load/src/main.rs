@@ -5,10 +5,13 @@
 
 mod avro;
 mod clock;
+mod cpu;
 mod edge_vs_kamailio;
 mod faults;
+mod figures;
 mod leftovers;
 mod place;
+mod process;
 mod sip_parse;
 mod stream;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use super::cpu;
+use crate::cpu;
 
 #[derive(Debug)]
 pub struct Broker {

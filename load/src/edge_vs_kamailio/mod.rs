@@ -11,13 +11,11 @@
 //! Gate: ratio ≤ 0.35.
 
 mod broker;
-mod cpu;
 mod debian;
 mod peers;
 mod sipp;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -26,6 +24,8 @@ use serde_json::json;
 use self::broker::Broker;
 use self::peers::{Memory, Peer, Scene};
 use self::sipp::{Load, Scenarios};
+use crate::cpu;
+use crate::process::{Process, build, free};
 
 const USAGE: &str = "edge-vs-kamailio [--gate] [--smoke] [--kafka HOST:PORT] [--rate N] [--turns N] [--scenarios FOLDER] [--binary FILE]";
 const MAX_RATIO: f64 = 0.35;
@@ -125,20 +125,9 @@ fn parse(args: &[String]) -> anyhow::Result<Asked> {
     Ok(asked)
 }
 
-/// The binary, brought up to date first: nobody measures yesterday's code.
-fn build() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe().context("where this benchmark's executable is")?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let built =
-        Command::new(cargo).args(["build", "--release", "--quiet", "-p", "trunkline"]).current_dir(root).status();
-    ensure!(built.context("cargo does not start")?.success(), "trunkline does not build");
-    Ok(own.with_file_name("trunkline"))
-}
-
-fn scene(scenarios: &Scenarios, dir: &Path) -> anyhow::Result<(Scene, [sipp::Process; 2])> {
-    let nodes = [sipp::free()?, sipp::free()?];
-    let scene = Scene { caller: sipp::free()?, nodes };
+fn scene(scenarios: &Scenarios, dir: &Path) -> anyhow::Result<(Scene, [Process; 2])> {
+    let nodes = [free()?, free()?];
+    let scene = Scene { caller: free()?, nodes };
     Ok((scene, [sipp::node(nodes[0], scenarios, dir)?, sipp::node(nodes[1], scenarios, dir)?]))
 }
 

@@ -5,15 +5,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use schemas::{Event, SipTransaction};
 use stream::{EmbeddedLog, EventLog, KafkaConfig, KafkaLog, Start, Subscription, header};
 
 use super::broker::Broker;
-use super::sipp::{self, Process};
 use crate::leftovers::Leftovers;
+use crate::process::{self, Process, free};
 
 /// Where everybody stands.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ pub enum Memory {
 }
 
 pub fn kamailio(scene: Scene, memory: Memory, dir: &Path) -> anyhow::Result<Peer> {
-    let at = sipp::free()?;
+    let at = free()?;
     let sources = dir.join("sources");
     fs::write(&sources, format!("1 {} 32 0 caller\n", scene.caller.ip()))?;
     let nodes = dir.join("nodes");
@@ -70,8 +70,9 @@ pub fn kamailio(scene: Scene, memory: Memory, dir: &Path) -> anyhow::Result<Peer
         command.args(["-x", "fm", "-X", "fm"]);
     }
     command.arg("-f").arg(&config).arg("-w").arg(dir).arg("-Y").arg(dir);
-    let process = spawn(command, &log)?;
-    up(Peer { process, at }, &log)
+    let mut process = process::spawn(command, &log)?;
+    process::up(&mut process, at, &log)?;
+    Ok(Peer { process, at })
 }
 
 /// The edge as a process of its own, and where its events will be.
@@ -82,7 +83,7 @@ pub fn edge(
     dir: &Path,
     run_dir: &Path,
 ) -> anyhow::Result<(Peer, Log)> {
-    let (trunks, nodes, admin) = (sipp::free()?, sipp::free()?, sipp::free()?);
+    let (trunks, nodes, admin) = (free()?, free()?, free()?);
     let data = dir.join("edge-data");
     let keys = data.join("keys");
     fs::create_dir_all(&keys)?;
@@ -148,29 +149,9 @@ address = "{two}"
     let said = dir.join("edge.log");
     let mut command = Command::new(binary);
     command.arg("edge").arg("--config").arg(&config);
-    let process = spawn(command, &said)?;
-    Ok((up(Peer { process, at: trunks }, &said)?, log))
-}
-
-fn spawn(mut command: Command, log: &Path) -> anyhow::Result<Process> {
-    let said = fs::File::create(log)?;
-    command.stdout(said.try_clone()?).stderr(said);
-    Process::start(command)
-}
-
-/// Waits until somebody has the port: then nobody else can bind it.
-fn up(mut peer: Peer, log: &Path) -> anyhow::Result<Peer> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while std::net::UdpSocket::bind(peer.at).is_ok() {
-        if let Some(status) = peer.process.ended()? {
-            bail!("it ended with {status}:\n{}", fs::read_to_string(log).unwrap_or_default());
-        }
-        ensure!(Instant::now() < deadline, "it has not bound {} within 20 s", peer.at);
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    // The port is taken before the last child reads from it.
-    std::thread::sleep(Duration::from_millis(500));
-    Ok(peer)
+    let mut process = process::spawn(command, &said)?;
+    process::up(&mut process, trunks, &said)?;
+    Ok((Peer { process, at: trunks }, log))
 }
 
 /// Where the edge's events end up.

@@ -1,53 +1,14 @@
 //! SIPp as the caller and as the two nodes. Both peers meet the same scenarios with the same options.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
-use std::os::unix::process::CommandExt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process_group};
 
-/// A loopback address that nobody has now.
-pub fn free() -> anyhow::Result<SocketAddr> {
-    Ok(UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr())?)
-}
-
-/// Leads a process group of its own; killed when dropped, with everything in the group.
-pub struct Process(Child);
-
-impl Process {
-    pub fn start(mut command: Command) -> anyhow::Result<Self> {
-        let program = command.get_program().to_string_lossy().into_owned();
-        let child = command.process_group(0).stdin(Stdio::null()).spawn();
-        Ok(Self(child.with_context(|| format!("{program} does not start"))?))
-    }
-
-    pub fn group(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// How it ended, if it did.
-    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
-        Ok(self.0.try_wait()?)
-    }
-
-    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
-        Ok(self.0.wait()?)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Kamailio's children outlive their parent when that is killed alone. All of it may have ended by itself.
-        if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = self.0.wait();
-    }
-}
+use crate::process::Process;
 
 /// Where the two scenarios are, `uac_call.xml` and `uas_answer.xml`: beside this crate unless somebody brings others.
 #[derive(Debug, Clone)]

@@ -34,7 +34,7 @@ use super::{
     notes::{Note, Pen},
     target::Way,
 };
-use crate::{clock, stream::percentile};
+use crate::{clock, figures::percentile};
 
 const FIXTURE: &str = include_str!("../../../schemas/sip.transactions/examples/full-invite.json");
 pub const PRODUCER: &str = "lab/1";

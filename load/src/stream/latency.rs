@@ -13,10 +13,8 @@ use std::{
 use stream::{EmbeddedConfig, EmbeddedLog, EventLog};
 use tokio::runtime::Runtime;
 
-use super::{
-    Size, events,
-    figures::{Figures, Gate, percentile},
-};
+use super::{Size, events};
+use crate::figures::{Figures, Gate, percentile};
 
 const PER_ROUND: usize = 50;
 const MAX_RATIO: f64 = 2.5;

@@ -2,7 +2,6 @@
 //! beside the bare limit of the same run.
 
 mod events;
-mod figures;
 mod kafka;
 mod latency;
 mod opening;
@@ -11,10 +10,9 @@ mod rate;
 
 use anyhow::{Context, bail};
 
-use self::figures::Figures;
-use crate::place;
+use crate::{figures::Figures, place};
 
-pub use self::{events::Random, figures::percentile};
+pub use self::events::Random;
 
 const USAGE: &str = "stream [--gate] [--smoke] [--kafka HOST:PORT] [--open-gib N] [--only PART,…]";
 const PARTS: [&str; 5] = ["rate", "latency", "publish", "open", "kafka"];

@@ -16,11 +16,8 @@ use rustix::fs::{Advice, fadvise};
 use stream::{EmbeddedConfig, EmbeddedLog};
 use tokio::runtime::Runtime;
 
-use super::{
-    Size, events,
-    figures::{Figures, Gate},
-    rate,
-};
+use super::{Size, events, rate};
+use crate::figures::{Figures, Gate};
 
 /// The promise is about a log of this size.
 const PROMISED_GIB: f64 = 10.0;

@@ -25,8 +25,8 @@ use tokio::runtime::Runtime;
 use super::{
     Size,
     events::{EVENT_TYPE, TRACEPARENT},
-    figures::{Figures, Gate, percentile},
 };
+use crate::figures::{Figures, Gate, percentile};
 use crate::{clock, place};
 
 const FIXTURE: &str = include_str!("../../../schemas/sip.transactions/examples/full-invite.json");

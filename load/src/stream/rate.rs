@@ -17,10 +17,8 @@ use futures::StreamExt;
 use stream::{EmbeddedConfig, EmbeddedLog, EventLog, Outgoing, Start, Subscription};
 use tokio::runtime::Runtime;
 
-use super::{
-    Size, events,
-    figures::{Figures, Gate, median},
-};
+use super::{Size, events};
+use crate::figures::{Figures, Gate, median};
 
 const BATCH: usize = 1500;
 /// Appends that wait for the same sync, as several services' publishers do.

@@ -12,10 +12,8 @@ use std::{path::Path, time::Duration};
 use stream::{EventLog, KafkaConfig, KafkaLog};
 use tokio::runtime::Runtime;
 
-use super::{
-    Size, events,
-    figures::{Figures, Gate, median},
-};
+use super::{Size, events};
+use crate::figures::{Figures, Gate, median};
 use crate::leftovers::Leftovers;
 
 const MIN_RATIO: f64 = 0.6;
