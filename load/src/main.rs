@@ -4,12 +4,16 @@
 //! its `--smoke` only shows within seconds that it still works; a lab ends with 1 when a promise was broken.
 
 mod avro;
+mod calls;
 mod clock;
 mod cpu;
+mod edge_latency;
+mod edge_process;
 mod edge_vs_kamailio;
 mod faults;
 mod figures;
 mod leftovers;
+mod memory;
 mod place;
 mod process;
 mod sip_parse;
@@ -17,7 +21,7 @@ mod stream;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: load avro|edge-vs-kamailio|sip-parse|stream [--gate] [--smoke] …
+const USAGE: &str = "usage: load avro|edge-latency|edge-vs-kamailio|sip-parse|stream [--gate] [--smoke] …
        load stream-faults kill|outage|disk …";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -27,6 +31,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let pass = match name.as_deref() {
         Some("avro") => avro::run(&rest)?,
         Some("stream") => stream::run(&rest)?,
+        Some("edge-latency") => edge_latency::run(&rest)?,
         Some("edge-vs-kamailio") => edge_vs_kamailio::run(&rest)?,
         Some("sip-parse") => sip_parse::run(&rest)?,
         Some("stream-faults") => faults::run(&rest)?,

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const BENCHMARKS: [&str; 2] = ["avro", "stream"];
+const BENCHMARKS: [&str; 3] = ["avro", "stream", "edge-latency"];
 
 #[test]
 fn every_benchmark_still_works() {
