@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const BENCHMARKS: [&str; 3] = ["avro", "stream", "edge-latency"];
+const BENCHMARKS: [&str; 4] = ["avro", "stream", "edge-latency", "edge-flood"];
 
 #[test]
 fn every_benchmark_still_works() {
