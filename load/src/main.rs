@@ -7,6 +7,7 @@ mod avro;
 mod calls;
 mod clock;
 mod cpu;
+mod dispatcher;
 mod edge_flood;
 mod edge_latency;
 mod edge_process;
@@ -22,7 +23,8 @@ mod stream;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: load avro|edge-flood|edge-latency|edge-vs-kamailio|sip-parse|stream [--gate] [--smoke] …
+const USAGE: &str =
+    "usage: load avro|dispatcher|edge-flood|edge-latency|edge-vs-kamailio|sip-parse|stream [--gate] [--smoke] …
        load stream-faults kill|outage|disk …";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -32,6 +34,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let pass = match name.as_deref() {
         Some("avro") => avro::run(&rest)?,
         Some("stream") => stream::run(&rest)?,
+        Some("dispatcher") => dispatcher::run(&rest)?,
         Some("edge-flood") => edge_flood::run(&rest)?,
         Some("edge-latency") => edge_latency::run(&rest)?,
         Some("edge-vs-kamailio") => edge_vs_kamailio::run(&rest)?,

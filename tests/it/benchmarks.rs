@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const BENCHMARKS: [&str; 4] = ["avro", "stream", "edge-latency", "edge-flood"];
+const BENCHMARKS: [&str; 5] = ["avro", "stream", "dispatcher", "edge-latency", "edge-flood"];
 
 #[test]
 fn every_benchmark_still_works() {
