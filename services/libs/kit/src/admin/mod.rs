@@ -1,6 +1,7 @@
 //! The admin server of a process: `/healthz`, `/readyz`, `/metrics` open, everything else behind the guard.
 
 mod guard;
+mod late;
 mod signin;
 mod token;
 
@@ -14,6 +15,7 @@ use axum::routing::get;
 use serde::{Deserialize, Serialize};
 
 pub use guard::guard;
+pub use late::Late;
 pub use token::{MIN_TOKEN_CHARS, Token, TokenError};
 
 use crate::settings::{Check, Problem, join};

@@ -8,6 +8,7 @@
 //! The file comes first, `TRUNKLINE__SECTION__KEY` wins over it. A list or table in the environment is a TOML or JSON
 //! literal: `TRUNKLINE__EDGE__ID=edge-1`, `TRUNKLINE__EDGE__TRUNKS='[{id = "a", address = "192.0.2.1:5060"}]'`.
 
+mod lines;
 mod load;
 mod path;
 mod problem;

@@ -6,7 +6,11 @@ use std::path::PathBuf;
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    File(PathBuf),
+    File {
+        path: PathBuf,
+        /// Of the key, else of the section that it is missing in; counted from 1.
+        line: Option<usize>,
+    },
     Env(String),
     /// Not set anywhere: the built-in value, or a combination of several.
     Default,
@@ -37,7 +41,8 @@ impl fmt::Display for Problem {
             write!(f, " = {}", self.value)?;
         }
         match &self.origin {
-            Origin::File(path) => write!(f, " (in {})", path.display())?,
+            Origin::File { path, line: Some(line) } => write!(f, " (in {}, line {line})", path.display())?,
+            Origin::File { path, line: None } => write!(f, " (in {})", path.display())?,
             Origin::Env(name) => write!(f, " (from {name} in the environment)")?,
             Origin::Default => {}
         }

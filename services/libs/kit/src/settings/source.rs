@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::lines::Lines;
 use super::path::{self, Seg};
 use super::problem::{Origin, Problem};
 
@@ -14,6 +15,7 @@ pub(super) const PREFIX: &str = "TRUNKLINE__";
 pub(super) struct Merged {
     pub value: Value,
     pub file: Option<PathBuf>,
+    lines: Lines,
     pub from_env: BTreeMap<Vec<Seg>, EnvValue>,
 }
 
@@ -30,9 +32,9 @@ impl Merged {
         env: impl IntoIterator<Item = (String, String)>,
         out: &mut Vec<Problem>,
     ) -> Merged {
-        let table = file.map_or_else(Table::new, |path| read_file(path, out));
+        let (table, lines) = file.map_or_else(Default::default, |path| read_file(path, out));
         let mut merged =
-            Merged { value: Value::Table(table), file: file.map(Path::to_owned), from_env: BTreeMap::new() };
+            Merged { value: Value::Table(table), file: file.map(Path::to_owned), lines, from_env: BTreeMap::new() };
         let mut ours: Vec<(String, String)> = env.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
         // A shorter name first, so that a variable inside a section refines one that sets the whole section.
         ours.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
@@ -74,27 +76,35 @@ impl Merged {
             return Origin::Env(var.name.clone());
         }
         match &self.file {
-            Some(file) if path::get(&self.value, at).is_some() => Origin::File(file.clone()),
+            Some(file) if path::get(&self.value, at).is_some() => {
+                Origin::File { path: file.clone(), line: self.lines.near(at) }
+            }
+            // Not set, but it belongs into a section that the file has.
+            Some(file) if at.len() > 1 => match self.lines.near(at) {
+                Some(line) => Origin::File { path: file.clone(), line: Some(line) },
+                None => Origin::Default,
+            },
             _ => Origin::Default,
         }
     }
 }
 
-fn read_file(path: &Path, out: &mut Vec<Problem>) -> Table {
-    let mut problem = |key: &str, allowed: String| {
-        out.push(Problem { origin: Origin::File(path.to_owned()), ..Problem::new(key, "", allowed) });
-        Table::new()
+fn read_file(path: &Path, out: &mut Vec<Problem>) -> (Table, Lines) {
+    let mut problem = |line: Option<usize>, allowed: String| {
+        let origin = Origin::File { path: path.to_owned(), line };
+        out.push(Problem { origin, ..Problem::new("settings file", "", allowed) });
+        (Table::new(), Lines::default())
     };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) => return problem("settings file", format!("cannot be read: {error}")),
+        Err(error) => return problem(None, format!("cannot be read: {error}")),
     };
     match text.parse::<Table>() {
-        Ok(table) => table,
+        Ok(table) => (table, Lines::of(&text)),
         Err(error) => {
             // The error's own text quotes the line, which may hold a secret: only its place and kind are shown.
             let line = error.span().map_or(0, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-            problem("settings file", format!("line {line} is not TOML: {}", error.message()))
+            problem(Some(line), format!("is not TOML: {}", error.message()))
         }
     }
 }

@@ -147,7 +147,17 @@ fn all_mistakes_come_at_once_each_with_key_value_origin_and_what_is_allowed() {
     assert!(find("edge.rtae").allowed.contains("did you mean rate?"));
     assert_eq!(find("edge.rtae").origin, Origin::Env("TRUNKLINE__EDGE__RTAE".into()));
     assert_eq!(find("edge.bind").value, "\"localhost\"");
-    assert!(matches!(&find("edge.bind").origin, Origin::File(path) if path.ends_with("trunkline.toml")));
+    let Origin::File { path, line } = &find("edge.bind").origin else { panic!("{:?}", find("edge.bind")) };
+    assert!(path.ends_with("trunkline.toml") && *line == Some(3), "{path:?} {line:?}");
+    let line = |key: &str| match find(key).origin {
+        Origin::File { line, .. } => line,
+        _ => None,
+    };
+    assert_eq!(
+        [line("edge.trunks[0].cps"), line("edge.trunks[1].id"), line("edge.trunks[2].cps")],
+        [Some(9), Some(10), Some(14)]
+    );
+    assert_eq!(line("data_dri"), Some(1));
     let mode = find("edge.mode");
     assert!(mode.allowed.contains("own") && mode.allowed.contains("observe") && mode.value.contains("watch"), "{mode}");
     assert!(find("edge.name").allowed.contains("a string"));
