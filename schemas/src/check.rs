@@ -48,6 +48,14 @@ pub(crate) fn uuid(field: &'static str, value: &str) -> Result<(), Invalid> {
     })
 }
 
+/// A JSON object, or nothing when nothing is to be said.
+pub(crate) fn settings(field: &'static str, value: &str, removed: bool) -> Result<(), Invalid> {
+    let object = || serde_json::from_str::<serde_json::Value>(value).is_ok_and(|value| value.is_object());
+    that(field, if removed { value.is_empty() } else { object() }, || {
+        "is a JSON object of something that is set, and empty of something that is removed".to_owned()
+    })
+}
+
 pub(crate) fn author(field: &'static str, value: &str, named: &[&str]) -> Result<(), Invalid> {
     let edge = value.strip_prefix("edge/").is_some_and(|instance| !instance.is_empty());
     that(field, edge || named.contains(&value), || {

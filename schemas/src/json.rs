@@ -39,6 +39,8 @@ static READERS: &[Reader] = &[
     reader::<crate::FraudAlert>(),
     reader::<crate::ControlBlock>(),
     reader::<crate::ControlWeight>(),
+    reader::<crate::ControlRoute>(),
+    reader::<crate::ControlNode>(),
     reader::<crate::ControlAck>(),
     reader::<crate::ControlAudit>(),
     reader::<crate::StreamManifest>(),

@@ -98,6 +98,8 @@ static ALL: &[&TopicSpec] = &[
     &crate::fraud_alert::TOPIC,
     &crate::control_block::TOPIC,
     &crate::control_weight::TOPIC,
+    &crate::control_route::TOPIC,
+    &crate::control_node::TOPIC,
     &crate::control_ack::TOPIC,
     &crate::control_audit::TOPIC,
     &crate::stream_manifest::TOPIC,

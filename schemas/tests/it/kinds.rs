@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use schemas::{
-    CallReconciled, CdrCall, CdrLeg, ChannelEvent, ControlAck, ControlAudit, ControlBlock, ControlWeight, DeadLetter,
-    Encoder, Event, FraudAlert, Invalid, IvrDecision, NodeHealth, SipRejections, SipTransaction, StreamManifest,
-    StreamSchema, TopicSpec, codec::FRAME_HEADER_BYTES, decode,
+    CallReconciled, CdrCall, CdrLeg, ChannelEvent, ControlAck, ControlAudit, ControlBlock, ControlNode, ControlRoute,
+    ControlWeight, DeadLetter, Encoder, Event, FraudAlert, Invalid, IvrDecision, NodeHealth, SipRejections,
+    SipTransaction, StreamManifest, StreamSchema, TopicSpec, codec::FRAME_HEADER_BYTES, decode,
 };
 use serde_json::Value;
 
@@ -46,6 +46,8 @@ pub fn all() -> Vec<Kind> {
         kind::<FraudAlert>(),
         kind::<ControlBlock>(),
         kind::<ControlWeight>(),
+        kind::<ControlRoute>(),
+        kind::<ControlNode>(),
         kind::<ControlAck>(),
         kind::<ControlAudit>(),
         kind::<StreamManifest>(),

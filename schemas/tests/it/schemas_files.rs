@@ -76,6 +76,8 @@ fn every_field_has_a_default_unless_it_is_the_key() {
         ("fraud.alerts", &["subject"]),
         ("control.blocks", &["author", "block_id"]),
         ("control.weights", &["node_id", "author"]),
+        ("control.routes", &["kind", "id"]),
+        ("control.nodes", &["kind", "id"]),
         ("control.acks", &["applier_id"]),
         ("control.audit", &["actor"]),
         ("stream.manifests", &["producer"]),

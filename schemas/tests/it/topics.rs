@@ -167,6 +167,8 @@ fn types_in_code(topic: &str) -> &'static [&'static str] {
         "fraud.alerts" => schemas::fraud_alert::EVENT_TYPES,
         "control.blocks" => schemas::control_block::EVENT_TYPES,
         "control.weights" => schemas::control_weight::EVENT_TYPES,
+        "control.routes" => schemas::control_route::EVENT_TYPES,
+        "control.nodes" => schemas::control_node::EVENT_TYPES,
         "control.acks" => schemas::control_ack::EVENT_TYPES,
         "control.audit" => schemas::control_audit::EVENT_TYPES,
         "stream.manifests" => schemas::stream_manifest::EVENT_TYPES,

@@ -55,6 +55,8 @@ const TELLING: &[(&str, &[&str])] = &[
     ("fraud.alerts", &["rule", "mode", "severity", "observed", "threshold", "block_id", "suppressed"]),
     ("control.blocks", &["mode", "scope", "reason", "rule", "actor"]),
     ("control.weights", &["weight", "state", "rule", "reason", "actor"]),
+    ("control.routes", &["settings", "reason", "actor"]),
+    ("control.nodes", &["settings", "reason", "actor"]),
     ("control.acks", &["applier_kind", "source", "blocks_enforced", "weights_active", "changed"]),
     ("control.audit", &["action", "target_kind", "target_id", "result", "reason", "error"]),
     ("stream.manifests", &["epoch", "closed_by"]),
