@@ -14,18 +14,22 @@ use tokio::sync::mpsc;
 
 use crate::adapters::bell::Bell;
 use crate::adapters::control::{ControlHandler, topics};
+use crate::adapters::decisions::Decisions;
 use crate::adapters::nodes::NodesHandler;
 use crate::adapters::shard::Shard;
 use crate::adapters::tls::renew::{self, Certificates};
-use crate::adapters::{journal, sockets, streams};
+use crate::adapters::{journal, last_good, sockets, streams};
 use crate::config::{Config, Side};
-use crate::core::control::{Control, Store};
-use crate::core::{Proxy, Setup, Snapshot, blocks};
-use crate::{admin, error::Error, metrics};
+use crate::core::control::Control;
+use crate::core::{Input, Proxy, Setup, Snapshot, blocks};
+use crate::desk::{self, Desk, Opening};
+use crate::{admin, error::Error, host, metrics};
 
 /// Snapshots of the control topics on their way to the shard. A full mailbox makes the consumer wait; the newest state is
 /// never more than these few behind.
 const MAILBOX: usize = 16;
+/// Nodes that come and go by themselves; `edge.join` bounds how many there can be.
+const NODE_WORDS: usize = 1_024;
 /// A shard that shows no life for so long is reported as stalled.
 const STALL: Duration = Duration::from_secs(5);
 
@@ -37,8 +41,7 @@ pub struct Running {
     /// The first listener of each side.
     pub trunk_addr: SocketAddr,
     pub node_addr: SocketAddr,
-    view: View,
-    certificates: Arc<Certificates>,
+    office: admin::Office,
 }
 
 /// The last picture that the shard gave of itself, not older than a tenth of a second.
@@ -50,6 +53,10 @@ pub(crate) struct View {
 }
 
 impl View {
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         snapshot.blocks = blocks(&self.control.load(), self.clock.now().wall_us);
@@ -60,18 +67,33 @@ impl View {
 impl Running {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.view.snapshot()
+        self.office.view.snapshot()
+    }
+
+    /// How the settings are read again, on SIGHUP and when an operator asks. Without it they stay as they were at the start.
+    pub fn reload_from(&self, source: desk::Source) {
+        self.office.desk.set_source(source);
     }
 
     /// The admin routes, for the admin server of the process.
     pub fn routes(&self) -> axum::Router {
-        admin::routes(self.view.clone(), Arc::clone(&self.certificates))
+        admin::routes(self.office.clone())
     }
 }
 
 /// Binds the listeners and starts the edge.
 pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> anyhow::Result<Running> {
+    let start = kit.clock.now();
+    let found = last_good::read(&kit.data_dir);
+    if let last_good::Found::Damaged { why, aside } = &found {
+        tracing::error!(why, aside = %aside.display(), "the last-known-good file is damaged: only the settings and what the topics say hold");
+    }
+    let is_kept = matches!(found, last_good::Found::Good(_));
+    let opening = Opening::new(config, found.into_kept(), start.wall_us);
+    let (config, file_ack) = (opening.config.clone(), opening.ack(&opening.config.id, start.wall_us));
+    let control = Arc::clone(&opening.control);
     let certificates = Arc::new(Certificates::open(&config)?);
+    host::tell(&host::look(&config));
     let sockets = sockets::bind(&config)?;
     let bound = sockets.addresses()?;
     let first = |side: Side| {
@@ -93,14 +115,32 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         journal: found.journal,
     });
     proxy.note_set_aside(found.set_aside);
+    // The first packet already meets what was in force before.
+    proxy.handle(kit.clock.now(), Input::Control(Arc::clone(&control)));
+    let decisions = Decisions::new(config.limits.decisions);
     let view = View {
         snapshot: Arc::new(ArcSwap::from_pointee(proxy.snapshot(kit.clock.now().wall_us))),
-        control: Arc::new(ArcSwap::from_pointee(Control::default())),
+        control: Arc::new(ArcSwap::new(control)),
         clock: Arc::clone(&kit.clock),
     };
     metrics::register(&kit.metrics, Arc::clone(&view.snapshot));
     let (updates, mailbox) = mpsc::channel(MAILBOX);
     let bell = Bell::new().context("the bell of the shard")?;
+    let topology = Arc::new(ArcSwap::from_pointee(proxy.topology().clone()));
+    let desk = desk::Setup {
+        instance: kit.instance.id.clone(),
+        topology: proxy.topology().clone(),
+        updates: updates.clone(),
+        bell: bell.clone(),
+        publisher: stream.publisher.clone(),
+        clock: Arc::clone(&kit.clock),
+        data_dir: kit.data_dir.clone(),
+        certificates: Arc::clone(&certificates),
+    };
+    let desk = Desk::new(desk, opening, Arc::clone(&topology));
+    if is_kept {
+        stream.publisher.publish(file_ack);
+    }
     let streams = if sockets.streams.is_empty() {
         None
     } else {
@@ -108,7 +148,7 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         let (port, streams) = streams::start(streams::Setup {
             config: config.clone(),
             certificates: Arc::clone(&certificates),
-            topology: Arc::new(proxy.topology().clone()),
+            topology,
             sockets: sockets.streams,
             clock: Arc::clone(&kit.clock),
             ring: {
@@ -122,11 +162,14 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
             .context("the thread of the connections")?;
         Some(port)
     };
+    let (tell_desk, words) = mpsc::channel(NODE_WORDS);
     let shard = Shard {
         proxy,
         sockets: sockets.datagrams,
         streams,
         publisher: stream.publisher.clone(),
+        notes: decisions.notes(),
+        desk: tell_desk,
         clock: Arc::clone(&kit.clock),
         snapshot: Arc::clone(&view.snapshot),
         in_force: Arc::clone(&view.control),
@@ -138,39 +181,27 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         .spawn_thread("shard-0", TaskOptions::critical().stall_after(STALL), move |task| shard.run(&task))
         .context("the thread of the shard")?;
     follow_nodes(&kit, stream.clone(), updates.clone(), bell.clone());
-    follow_control(&config, &kit, stream, updates, bell);
-    if !certificates.is_empty() {
-        certificates.register(&kit.metrics);
-        let kept = Arc::clone(&certificates);
-        kit.life.spawn("certificates", TaskOptions::default(), move |task| renew::keep(kept, task));
-    }
+    follow_control(&kit, stream, Arc::clone(&desk));
+    certificates.register(&kit.metrics);
+    let kept = Arc::clone(&certificates);
+    kit.life.spawn("certificates", TaskOptions::default(), move |task| renew::keep(kept, task));
+    let newcomers = Arc::clone(&desk);
+    kit.life.spawn("newcomers", TaskOptions::default(), move |task| desk::take_in(newcomers, words, task));
+    let kept = Arc::clone(&desk);
+    kit.life.spawn("desk", TaskOptions::default(), move |task| kept.keep(task));
     for (listener, addr) in config.listeners.iter().zip(&bound) {
         tracing::info!(listener.id = listener.id, %addr, transport = listener.transport.as_str(), "listening for SIP");
     }
-    let running = Running { listeners, trunk_addr, node_addr, view, certificates };
+    let office = admin::Office { view, certificates, desk, decisions, updates, bell };
+    let running = Running { listeners, trunk_addr, node_addr, office };
     if let Some(settings) = &config.admin {
         kit::admin::serve(settings, "edge.admin", &kit.life, &kit.metrics, running.routes())?;
     }
     Ok(running)
 }
 
-fn follow_control(
-    config: &Config,
-    kit: &kit::Service,
-    stream: stream::Client,
-    updates: mpsc::Sender<crate::adapters::shard::Update>,
-    bell: Bell,
-) {
-    let handler = ControlHandler {
-        edge_id: config.id.clone(),
-        clock: Arc::clone(&kit.clock),
-        max_rules: config.limits.blocks,
-        store: Store::default(),
-        updates,
-        bell,
-        life: kit.life.clone(),
-        rules_in_force: 0,
-    };
+fn follow_control(kit: &kit::Service, stream: stream::Client, desk: Arc<Desk>) {
+    let handler = ControlHandler { desk, life: kit.life.clone() };
     // Without a group: every edge reads everything, from the beginning, and commits nothing.
     let pump = PumpConfig {
         name: "edge-control",

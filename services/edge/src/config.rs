@@ -1,6 +1,7 @@
 //! Settings of the edge, section `[edge]`. Everything that a call needs is in here or in the control topics; nothing is
 //! looked up while a call is set up, so addresses are literals.
 
+mod operate;
 pub mod policy;
 mod pools;
 mod tls;
@@ -13,6 +14,7 @@ use kit::admin::AdminConfig;
 use kit::settings::{Check, Problem, join};
 use serde::{Deserialize, Serialize};
 
+pub use operate::{DialledNumber, FirewallConfig, Ports};
 pub use pools::{BreakerConfig, JoinConfig, JoinRule, NodeState, PoolConfig};
 pub use tls::{TlsConfig, TlsPeerConfig};
 
@@ -26,6 +28,8 @@ pub struct Config {
     pub nodes: Vec<NodeConfig>,
     /// How pools of nodes choose.
     pub pools: Vec<PoolConfig>,
+    /// Dialled numbers that do not go to the pool of their trunk.
+    pub numbers: Vec<DialledNumber>,
     pub routes: Vec<RouteConfig>,
     pub probe: ProbeConfig,
     pub breaker: BreakerConfig,
@@ -33,6 +37,8 @@ pub struct Config {
     pub timers: TimerConfig,
     pub limits: LimitConfig,
     pub streams: StreamConfig,
+    /// For `trunkline edge firewall`.
+    pub firewall: FirewallConfig,
     /// How long open INVITEs may take to finish after a stop was asked for (ms). Established calls stay on their nodes.
     pub drain_ms: u64,
     /// When a node is lost, send a BYE to the other party of each of its calls.
@@ -271,6 +277,14 @@ pub struct RouteConfig {
     pub trunks: Vec<String>,
 }
 
+impl RouteConfig {
+    /// What it is called in control records.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        if self.prefix.is_empty() { "default" } else { &self.prefix }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProbeConfig {
@@ -317,6 +331,8 @@ pub struct LimitConfig {
     pub attempts: u32,
     /// Block rules held; above it new ones are not applied, loudly.
     pub blocks: usize,
+    /// Decisions kept in memory for `/v1/explain` and dry runs.
+    pub decisions: usize,
 }
 
 /// Connections: TCP and what stands on it.
@@ -373,6 +389,7 @@ impl Default for Config {
             trunks: Vec::new(),
             nodes: Vec::new(),
             pools: Vec::new(),
+            numbers: Vec::new(),
             routes: Vec::new(),
             probe: ProbeConfig::default(),
             breaker: BreakerConfig::default(),
@@ -380,6 +397,7 @@ impl Default for Config {
             timers: TimerConfig::default(),
             limits: LimitConfig::default(),
             streams: StreamConfig::default(),
+            firewall: FirewallConfig::default(),
             drain_ms: 5_000,
             orphan_bye: false,
             journal_bytes: 32 * 1024 * 1024,
@@ -488,7 +506,14 @@ impl Default for TimerConfig {
 
 impl Default for LimitConfig {
     fn default() -> LimitConfig {
-        LimitConfig { dialogs: 100_000, open_invites: 20_000, refused_events: 100, attempts: 3, blocks: 10_000 }
+        LimitConfig {
+            dialogs: 100_000,
+            open_invites: 20_000,
+            refused_events: 100,
+            attempts: 3,
+            blocks: 10_000,
+            decisions: 100_000,
+        }
     }
 }
 
@@ -657,6 +682,7 @@ impl Check for Config {
             }
         }
         self.check_pools(at, out);
+        self.check_operation(at, out);
         if let Some(admin) = &self.admin {
             admin.check(&join(at, "admin"), out);
         }

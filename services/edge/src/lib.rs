@@ -7,14 +7,18 @@ mod admin;
 mod app;
 mod config;
 pub mod core;
+mod desk;
 mod error;
+pub mod firewall;
+pub mod host;
 mod metrics;
 
 pub use app::{Running, run};
 pub use config::{
-    Admit, BreakerConfig, Config, JoinConfig, JoinRule, Late2xx, LimitConfig, ListenerConfig, NodeConfig, NodeState,
-    PoolConfig, ProbeConfig, RouteConfig, Side, Source, StreamConfig, TimerConfig, TlsConfig, TlsPeerConfig, Transport,
-    TrunkConfig,
+    Admit, BreakerConfig, Config, DialledNumber, FirewallConfig, JoinConfig, JoinRule, Late2xx, LimitConfig,
+    ListenerConfig, NodeConfig, NodeState, PoolConfig, ProbeConfig, RouteConfig, Side, Source, StreamConfig,
+    TimerConfig, TlsConfig, TlsPeerConfig, Transport, TrunkConfig,
 };
 pub use core::{BlockSnapshot, Counters, NodeSnapshot as NodeView, Snapshot, TrunkSnapshot};
+pub use desk::{Source as SettingsSource, notes};
 pub use error::Error;

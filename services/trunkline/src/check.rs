@@ -21,6 +21,9 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     if settings.stream.adapter == stream::Adapter::Kafka {
         broker(&settings)?;
     }
+    let notes = edge::notes(&settings.edge, &settings.data_dir.join("edge"));
+    notes.into_iter().for_each(|note| println!("note: {note}"));
+    edge::host::look(&settings.edge).into_iter().for_each(|finding| println!("note: {finding}"));
     crate::orphans::tell(&settings);
     if settings.identity.keys_dir.as_os_str().is_empty() {
         let keys = settings.keys_dir();

@@ -26,7 +26,7 @@ pub enum Command {
     Standalone(ConfigArgs),
     /// The SIP edge alone (needs Kafka: services in separate processes meet in its topics)
     #[command(after_help = "Example: trunkline edge --config infra/config/edge.toml")]
-    Edge(ConfigArgs),
+    Edge(EdgeArgs),
     /// The engine alone: drives FreeSWITCH over ESL
     #[command(after_help = "Example: trunkline engine --config infra/config/engine.toml")]
     Engine(ConfigArgs),
@@ -74,6 +74,40 @@ pub enum Command {
         after_help = "Example: trunkline schemas register --registry https://registry.example:8081 --context .trunkline"
     )]
     Schemas(SchemasArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct EdgeArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(subcommand)]
+    pub command: Option<EdgeCommand>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum EdgeCommand {
+    /// Rules of nftables for this machine, or for a node, from the settings
+    #[command(
+        after_help = "Example: trunkline edge firewall --config edge.toml > /etc/nftables.d/trunkline.nft\n         \
+                            trunkline edge firewall --config edge.toml --node fs-1 --close 22 | ssh fs-1 nft -f -"
+    )]
+    Firewall(FirewallArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct FirewallArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The rules of that node instead of the edge's
+    #[arg(long, value_name = "ID")]
+    pub node: Option<String>,
+    /// With --node: the node-side address of a further edge
+    #[arg(long = "edge", value_name = "ADDRESS")]
+    pub edges: Vec<std::net::IpAddr>,
+    /// Close everything else but this TCP port, answers, ICMP and loopback
+    #[arg(long, value_name = "SSH PORT")]
+    pub close: Option<u16>,
 }
 
 #[derive(Debug, Clone, Args)]

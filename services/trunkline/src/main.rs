@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod dead_letters;
 mod demo;
+mod edge_tools;
 mod ladder;
 mod migrate;
 mod orphans;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => demo::run(args),
         Command::Standalone(args) => standalone::run(&args),
-        Command::Edge(args) => service::run("edge", &args),
+        Command::Edge(args) => edge_tools::run(&args),
         Command::Engine(args) => service::run("engine", &args),
         Command::Cdr(args) => service::run("cdr", &args),
         Command::Analytics(args) => service::run("analytics", &args),

@@ -1,17 +1,19 @@
 //! One service alone in a process. Services in separate processes meet in Kafka; there is no other way for them to meet.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use axum::Router;
 use kit::Lifecycle;
 use kit::admin::AdminConfig;
 
 use crate::cli::ConfigArgs;
 use crate::platform::{self, Base};
 use crate::settings::Settings;
-use crate::standalone::exit_code;
+use crate::standalone::{exit_code, settings_of_edge};
 use crate::topics_at_start;
 
 /// The admin port of each service when it runs alone.
@@ -25,12 +27,18 @@ const ADMIN_PORTS: [(&str, u16); 7] = [
     ("api", 9607),
 ];
 
+/// Where the admin server of a service alone listens.
+pub fn admin_of(name: &str, mut settings: AdminConfig) -> AdminConfig {
+    if settings == AdminConfig::default() {
+        let port = ADMIN_PORTS.iter().find(|(service, _)| *service == name).map_or(9600, |(_, port)| *port);
+        settings.bind.set_port(port);
+    }
+    settings
+}
+
 pub fn run(name: &'static str, args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let mut settings = Settings::load(&args.config)?;
-    if settings.admin == AdminConfig::default() {
-        let port = ADMIN_PORTS.iter().find(|(service, _)| *service == name).map_or(9600, |(_, port)| *port);
-        settings.admin.bind.set_port(port);
-    }
+    settings.admin = admin_of(name, settings.admin);
     if args.print_config {
         print!("{}", kit::settings::print(&settings));
         return Ok(ExitCode::SUCCESS);
@@ -50,9 +58,10 @@ pub fn run(name: &'static str, args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let host = platform::host(&settings, life.clone(), keys);
         let base = Arc::new(Base::new(settings, host, log, None).alone());
         life.set_ready("service", false);
-        kit::admin::serve(&base.settings.admin, "admin", &life, &base.host.metrics, axum::Router::new())?;
+        let late = kit::admin::Late::default();
+        kit::admin::serve(&base.settings.admin, "admin", &life, &base.host.metrics, late.router())?;
         topics_at_start::of(name, &base.log, &life).await?;
-        start(name, &base).await.with_context(|| name.to_owned())?;
+        late.set(start(name, &base, &args.config).await.with_context(|| name.to_owned())?);
         life.set_ready("service", true);
         let outcome = life.run_until_signal().await;
         let left = base.close().await;
@@ -60,11 +69,16 @@ pub fn run(name: &'static str, args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn start(name: &'static str, base: &Base) -> anyhow::Result<()> {
+/// Gives the service's own admin routes.
+async fn start(name: &'static str, base: &Base, file: &Path) -> anyhow::Result<Router> {
     let (service, client) = base.open(name)?;
     let settings = &base.settings;
     match name {
-        "edge" => edge::run(settings.edge.clone(), service, client).await.map(drop),
+        "edge" => {
+            let running = edge::run(settings.edge.clone(), service, client).await?;
+            running.reload_from(settings_of_edge(file));
+            return Ok(running.routes());
+        }
         "engine" => engine::run(settings.engine.clone(), service, client).await.map(drop),
         "cdr" => cdr::run(settings.cdr.clone(), service, client).await.map(drop),
         "analytics" => analytics::run(settings.analytics.clone(), service, client).await.map(drop),
@@ -72,5 +86,6 @@ async fn start(name: &'static str, base: &Base) -> anyhow::Result<()> {
         "capacity" => capacity::run(settings.capacity.clone(), service, client).await.map(drop),
         "api" => api::run(settings.api(), service, client).await.map(drop),
         other => bail!("no service is called {other}"),
-    }
+    }?;
+    Ok(Router::new())
 }

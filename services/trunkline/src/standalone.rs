@@ -30,6 +30,7 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let base = Arc::new(Base::new(settings, host, log, None));
         life.set_ready("platform", false);
         let (platform, _cdr) = Platform::start(Arc::clone(&base), &downstream).await?;
+        platform.edge.reload_from(settings_of_edge(&args.config));
         let routes = platform.edge.routes().merge(dead_letters::routes(&base.settings, Arc::clone(&base.log)));
         kit::admin::serve(&base.settings.admin, "admin", &life, &base.host.metrics, routes)?;
         life.set_ready("platform", true);
@@ -38,6 +39,12 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let left = base.close().await;
         Ok(exit_code(&outcome, &left))
     })
+}
+
+/// How the edge reads its settings again: the whole file as a start reads it, so that a mistake anywhere in it changes nothing.
+pub fn settings_of_edge(file: &std::path::Path) -> edge::SettingsSource {
+    let file = file.to_owned();
+    Arc::new(move || Settings::load(&file).map(|settings| settings.edge))
 }
 
 /// Zero only when nothing was abandoned and nothing failed. Events that wait in a ring or a spool are neither.

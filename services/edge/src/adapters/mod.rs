@@ -3,9 +3,11 @@
 pub mod bell;
 pub mod control;
 pub mod datagrams;
+pub mod decisions;
 pub mod handshakes;
 pub mod icmp;
 pub mod journal;
+pub mod last_good;
 pub mod nodes;
 pub mod proxy_protocol;
 pub mod shard;

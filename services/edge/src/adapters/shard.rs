@@ -19,11 +19,13 @@ use tokio::sync::mpsc;
 
 use super::bell::Bell;
 use super::datagrams::{BATCH, Inbox, Outbox};
+use super::decisions::Notes;
 use super::icmp;
 use super::streams::Port;
 use super::wait::Waiting;
 use crate::core::control::Control;
-use crate::core::{Action, Hop, Input, NodeNews, Proxy, Snapshot};
+use crate::core::{Action, Fresh, Hop, Input, NodeNews, Proxy, Snapshot};
+use crate::desk::NodeWord;
 
 /// Messages of connections that are taken before the packets and the clock get their turn.
 const BURST: usize = 64;
@@ -36,8 +38,16 @@ const REFRESH_US: u64 = 100_000;
 
 /// A state of the control topics and the acknowledgement that is due once it is in force; or what engines say about nodes.
 pub enum Update {
-    Control { control: Arc<Control>, ack: Option<Box<ControlAck>> },
+    Control {
+        control: Arc<Control>,
+        ack: Option<Box<ControlAck>>,
+    },
     Nodes(Vec<NodeNews>),
+    Settings(Box<Fresh>),
+    /// Take no new calls, or take them again.
+    Drain(bool),
+    /// Somebody wants to see what no snapshot holds. Short and seldom: calls wait for it.
+    Look(Box<dyn FnOnce(&Proxy) + Send>),
 }
 
 pub struct Shard {
@@ -47,6 +57,10 @@ pub struct Shard {
     /// The connections, when a listener has any.
     pub streams: Option<Port>,
     pub publisher: Publisher,
+    /// Where decisions are remembered.
+    pub notes: Notes,
+    /// Who takes nodes that came by themselves into the settings.
+    pub desk: mpsc::Sender<NodeWord>,
     pub clock: Arc<dyn Clock>,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// What is in force, for the admin pages.
@@ -65,6 +79,8 @@ impl Shard {
             sockets: self.sockets,
             streams: self.streams,
             publisher: self.publisher,
+            notes: self.notes,
+            desk: self.desk,
         };
         Loop {
             proxy: self.proxy,
@@ -87,6 +103,8 @@ struct Ways {
     outboxes: Vec<Outbox>,
     streams: Option<Port>,
     publisher: Publisher,
+    notes: Notes,
+    desk: mpsc::Sender<NodeWord>,
 }
 
 struct Loop {
@@ -162,6 +180,18 @@ impl Loop {
                     for told in news {
                         self.give(self.clock.now(), Input::Node(told));
                     }
+                    continue;
+                }
+                Update::Settings(fresh) => {
+                    self.give(self.clock.now(), Input::Settings(fresh));
+                    continue;
+                }
+                Update::Drain(on) => {
+                    self.give(self.clock.now(), if on { Input::Drain } else { Input::Undrain });
+                    continue;
+                }
+                Update::Look(look) => {
+                    look(&self.proxy);
                     continue;
                 }
             };
@@ -241,15 +271,30 @@ impl Ways {
                     }
                 }
                 Action::CloseFlow { flow } => drop(self.streams.as_ref().map(|port| port.close(flow))),
-                Action::Transaction(event) => drop(self.publisher.publish(*event)),
+                Action::Transaction(event) => {
+                    self.notes.note(&event);
+                    self.publisher.publish(*event);
+                }
                 Action::Rejections(event) => drop(self.publisher.publish(*event)),
                 Action::Health(event) => drop(self.publisher.publish(*event)),
                 Action::Announced(newcomer) => {
                     let (node, taken) = (&newcomer.node, newcomer.taken);
                     tracing::info!(node.id = node.id, address = %node.address, node.pool = node.pool, taken, "a node has announced itself");
+                    if taken {
+                        self.tell_desk(NodeWord::Came(Box::new(newcomer.node)));
+                    }
                 }
-                Action::Departed(id) => tracing::info!(node.id = id, "a node that had announced itself is gone"),
+                Action::Departed(id) => {
+                    tracing::info!(node.id = id, "a node that had announced itself is gone");
+                    self.tell_desk(NodeWord::Left(id));
+                }
             }
+        }
+    }
+
+    fn tell_desk(&self, word: NodeWord) {
+        if self.desk.try_send(word).is_err() {
+            tracing::error!("more nodes come and go than can be taken in");
         }
     }
 

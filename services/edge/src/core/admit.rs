@@ -273,8 +273,10 @@ impl Proxy {
         match cx.peer {
             Peer::Trunk(t) => {
                 self.topology.trunks[t].policy.admit(m)?;
-                let pool = self.topology.trunks[t].pool_at;
-                decision.pool = Some(self.topology.trunks[t].pool.clone());
+                let parties = &invite.parties;
+                let dialled = parties.callee_raw.as_deref().unwrap_or_default();
+                let pool = self.topology.pool(t, dialled, parties.callee_e164.as_deref());
+                decision.pool = Some(self.topology.pools[pool].id.clone());
                 decision.weight_version.clone_from(&self.control.weight_version);
                 invite.route = Route::Pool(pool);
                 if self.has_next(invite) { Ok(()) } else { Err(Refusal::new(503, "no_node")) }

@@ -5,6 +5,8 @@
 //! that it names for the rest of that block's life; `operator` and `edge/…` may lift anything, others only their own.
 //! `operator` and `edge/…` beat `capacity` in weights; only capacity's records age.
 
+mod kept;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
@@ -19,10 +21,21 @@ pub struct Store {
     weights: BTreeMap<String, ControlWeight>,
     offsets: BTreeMap<(&'static str, i32), i64>,
     made_us: i64,
+    /// Not empty from a start until the topics were read.
+    unseen: kept::Unseen,
 }
 
 impl Store {
     pub fn block(&mut self, key: &str, record: Option<ControlBlock>) {
+        if self.unseen.is_block(key) {
+            // The file knows more than history that is read again.
+            let known = self.blocks.get(key).or_else(|| self.lifts.get(key)).map_or(0, |known| known.made_us);
+            match &record {
+                None => return self.unseen.delete(key),
+                Some(record) if record.made_us < known => return self.unseen.forgive(key),
+                Some(_) => self.unseen.see(key),
+            }
+        }
         self.blocks.remove(key);
         self.lifts.remove(key);
         if let Some(record) = record {
@@ -33,6 +46,15 @@ impl Store {
     }
 
     pub fn weight(&mut self, key: &str, record: Option<ControlWeight>) {
+        if self.unseen.is_weight(key) {
+            match &record {
+                None => return self.unseen.delete(key),
+                Some(record) if self.weights.get(key).is_some_and(|w| w.made_us > record.made_us) => {
+                    return self.unseen.forgive(key);
+                }
+                Some(_) => self.unseen.see(key),
+            }
+        }
         match record {
             Some(record) => {
                 self.made_us = self.made_us.max(record.made_us);
@@ -59,12 +81,7 @@ impl Store {
     #[must_use]
     pub fn snapshot(&self, wall_us: i64, max_rules: usize) -> Control {
         let live = self.blocks.iter().filter(|(_, b)| b.expires_us > wall_us && !self.is_lifted(b));
-        let mut control = Control {
-            block_version: self.version("control.blocks"),
-            weight_version: self.version("control.weights"),
-            made_us: self.made_us,
-            ..Control::default()
-        };
+        let mut control = Control { made_us: self.made_us, ..Control::default() };
         for (key, block) in live {
             if control.rules.len() >= max_rules {
                 control.dropped += 1;
@@ -82,6 +99,9 @@ impl Store {
             .iter()
             .map(|(&(topic, partition), &offset)| AppliedOffset { topic: topic.to_owned(), partition, offset })
             .collect();
+        self.unseen.raise(&mut control.applied);
+        control.block_version = version(&control.applied, "control.blocks");
+        control.weight_version = version(&control.applied, "control.weights");
         control
     }
 
@@ -91,12 +111,12 @@ impl Store {
             names_it && (outranks(&lift.author) || lift.author == block.author)
         })
     }
+}
 
-    fn version(&self, topic: &str) -> Option<String> {
-        let mut parts = self.offsets.iter().filter(|((t, _), _)| *t == topic).peekable();
-        parts.peek()?;
-        Some(parts.map(|((_, p), offset)| format!("{topic}/{p}@{offset}")).collect::<Vec<_>>().join(","))
-    }
+fn version(applied: &[AppliedOffset], topic: &str) -> Option<String> {
+    let parts: Vec<String> =
+        applied.iter().filter(|o| o.topic == topic).map(|o| format!("{topic}/{}@{}", o.partition, o.offset)).collect();
+    (!parts.is_empty()).then(|| parts.join(","))
 }
 
 fn outranks(author: &str) -> bool {
@@ -174,6 +194,19 @@ impl Rule {
             callee: scope.callee.clone(),
             callee_prefix: scope.callee_prefix.clone(),
         })
+    }
+
+    /// The rule of a scope alone, to ask what it would cover; none when it cannot be read.
+    #[must_use]
+    pub fn of_scope(scope: &schemas::BlockScope) -> Option<Rule> {
+        let block = ControlBlock { scope: scope.clone(), expires_us: i64::MAX, ..ControlBlock::default() };
+        Rule::compile("", &block)
+    }
+
+    /// Whether it covers that, however late it is.
+    #[must_use]
+    pub fn covers_ever(&self, s: &Subject<'_>) -> bool {
+        self.covers(i64::MIN, s)
     }
 
     fn covers(&self, wall_us: i64, s: &Subject<'_>) -> bool {

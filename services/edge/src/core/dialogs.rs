@@ -170,6 +170,11 @@ impl Dialogs {
         self.hold(hop);
     }
 
+    /// Every place of the table from that one on.
+    pub fn iter_from(&self, place: usize) -> impl Iterator<Item = Option<&Dialog>> {
+        self.slab.places_from(place)
+    }
+
     pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         self.slab.slots()
     }

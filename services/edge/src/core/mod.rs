@@ -11,16 +11,20 @@ mod admit;
 mod announce;
 mod answers;
 mod attempt;
+pub mod book;
 mod branch;
 mod cancel;
 mod challenge;
 mod choice;
 pub mod control;
 mod cookie;
+pub mod decisions;
+mod dialog_list;
 mod dialogs;
 pub mod dispatch;
 mod dispatching;
 mod down;
+pub mod explain;
 mod facts;
 mod flow_life;
 mod flows;
@@ -67,6 +71,7 @@ use sip::transaction::Timers as SipTimers;
 use sip::{Index, Reject};
 
 pub use announce::Newcomer;
+pub use dialog_list::{DialogFilter, DialogPage, DialogView};
 pub use hop::{Flow, FlowIdentity, Hop};
 pub use lost::NodeNews;
 pub use register::POOL as REGISTRAR;
@@ -146,6 +151,8 @@ pub enum Input<'a> {
     Node(NodeNews),
     /// Take no new calls.
     Drain,
+    /// Take them again.
+    Undrain,
 }
 
 #[derive(Debug)]
@@ -387,6 +394,7 @@ impl Proxy {
             Input::Settings(fresh) => self.take_settings(now, *fresh),
             Input::Node(told) => self.node_news(now, told),
             Input::Drain => self.draining = true,
+            Input::Undrain => self.draining = false,
         }
         self.run_timers(now);
     }

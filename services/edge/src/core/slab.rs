@@ -74,6 +74,11 @@ impl<T> Slab<T> {
         value
     }
 
+    /// Every place from that one on, taken or not.
+    pub fn places_from(&self, place: usize) -> impl Iterator<Item = Option<&T>> {
+        self.entries.get(place..).unwrap_or_default().iter().map(|entry| entry.value.as_ref())
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }

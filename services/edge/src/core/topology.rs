@@ -126,6 +126,8 @@ pub struct Topology {
     pub pools: Vec<PoolSpec>,
     /// Longest prefix first.
     pub routes: Vec<Route>,
+    /// Pools of dialled numbers, by number and the trunk that it holds for.
+    numbers: HashMap<String, Vec<(Option<String>, usize)>>,
     /// Digest of the settings, for events.
     pub digest: String,
     exact: HashMap<(Side, SocketAddr), Peer>,
@@ -189,6 +191,7 @@ impl Topology {
             nodes: Vec::new(),
             pools: Vec::new(),
             routes: Vec::new(),
+            numbers: HashMap::new(),
             digest: String::new(),
             exact: HashMap::new(),
             by_ip: HashMap::new(),
@@ -271,6 +274,7 @@ impl Topology {
             trunk: config.listeners.iter().find(|c| c.id == l.id).and_then(|c| trunk_place(c.trunk.as_ref()?)),
             ..l.clone()
         };
+        let numbers = numbers(config, &pool_place);
         let mut topology = Topology {
             edge_id: self.edge_id.clone(),
             listeners: self.listeners.iter().map(of_listener).collect(),
@@ -278,6 +282,7 @@ impl Topology {
             nodes,
             pools,
             routes,
+            numbers,
             digest: digest(config),
             exact: HashMap::new(),
             by_ip: HashMap::new(),
@@ -544,6 +549,29 @@ impl Topology {
         self.nodes.iter().position(|n| n.hash == hash)
     }
 
+    /// The pool for a call of a trunk: that of the dialled number, else the trunk's.
+    #[must_use]
+    pub fn pool(&self, trunk: usize, dialled: &str, e164: Option<&str>) -> usize {
+        let trunk = &self.trunks[trunk];
+        if self.numbers.is_empty() {
+            return trunk.pool_at;
+        }
+        let of = |number: &str| {
+            let pools = self.numbers.get(number)?;
+            let own = pools.iter().find(|(of, _)| of.as_ref() == Some(&trunk.id));
+            own.or_else(|| pools.iter().find(|(of, _)| of.is_none())).map(|(_, pool)| *pool)
+        };
+        e164.and_then(of).or_else(|| of(dialled)).unwrap_or(trunk.pool_at)
+    }
+
+    /// Whether no rule may touch a call of that trunk to what was dialled.
+    #[must_use]
+    pub fn spares(&self, trunk: &str, dialled: &str) -> bool {
+        self.trunks
+            .iter()
+            .any(|t| t.id == trunk && t.gone.is_none() && t.emergency.iter().any(|number| number == dialled))
+    }
+
     /// The route for a dialled number: the longest prefix, with or without the plus on either side.
     #[must_use]
     pub fn route(&self, number: &str) -> Option<&Route> {
@@ -552,6 +580,14 @@ impl Topology {
             number.starts_with(&r.prefix) || bare.starts_with(r.prefix.strip_prefix('+').unwrap_or(&r.prefix))
         })
     }
+}
+
+fn numbers(config: &Config, pool: impl Fn(&String) -> usize) -> HashMap<String, Vec<(Option<String>, usize)>> {
+    let mut numbers: HashMap<String, Vec<(Option<String>, usize)>> = HashMap::new();
+    for n in &config.numbers {
+        numbers.entry(n.number.clone()).or_default().push((n.trunk.clone(), pool(&n.pool)));
+    }
+    numbers
 }
 
 fn canonical(addr: SocketAddr) -> SocketAddr {
@@ -605,6 +641,27 @@ mod tests {
         assert_eq!(who(Side::Node, "10.0.0.1:5080").as_deref(), Some("n1"));
         assert_eq!(who(Side::Node, "10.0.0.1:5081"), None);
         assert_eq!(who(Side::Trunk, "203.0.113.1:5060"), None);
+    }
+
+    #[test]
+    fn a_dialled_number_goes_to_its_own_pool_and_a_trunk_may_have_its_own_word() {
+        let mut config = config();
+        let number = |number: &str, trunk: Option<&str>, pool: &str| crate::config::DialledNumber {
+            number: number.into(),
+            trunk: trunk.map(str::to_owned),
+            pool: pool.into(),
+        };
+        for (i, pool) in ["sales", "vip", "lab"].into_iter().enumerate() {
+            let address = format!("10.0.1.{i}:5080").parse().unwrap();
+            config.nodes.push(NodeConfig { id: pool.into(), address, pool: pool.into(), ..NodeConfig::default() });
+        }
+        config.numbers =
+            vec![number("+49301", None, "sales"), number("+49301", Some("narrow"), "vip"), number("42", None, "lab")];
+        let t = Topology::new(&config, &["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()]);
+        let pool = |trunk, dialled, e164| t.pools[t.pool(trunk, dialled, e164)].id.as_str();
+        assert_eq!(pool(0, "030 1", Some("+49301")), "sales");
+        assert_eq!(pool(1, "+49301", None), "vip");
+        assert_eq!((pool(0, "42", Some("+4942")), pool(0, "43", None)), ("lab", "inbound"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::service::Service;
 use super::text::{Dialog, Msg, invite};
 
 /// A log that hangs: nothing is ever answered, as with a broker that accepts connections and then says nothing.
-struct Hangs;
+pub(super) struct Hangs;
 
 #[async_trait]
 impl EventLog for Hangs {

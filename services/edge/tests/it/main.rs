@@ -4,6 +4,7 @@
 
 mod admission;
 mod announce;
+mod bench_files;
 mod calls;
 mod cancel;
 mod connections;
@@ -15,9 +16,11 @@ mod failover;
 mod farm;
 mod faults;
 mod feedback;
+mod firewall;
 mod lossy;
 mod lost;
 mod memory;
+mod operate;
 mod peers;
 mod phones;
 mod policies;

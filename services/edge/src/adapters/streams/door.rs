@@ -109,7 +109,7 @@ async fn open(
 }
 
 fn admits(shared: &Shared, at: &StreamListener, from: SocketAddr) -> bool {
-    shared.topology.admits(at.place, from)
+    shared.topology.load().admits(at.place, from)
 }
 
 fn deny(shared: &Shared, at: &StreamListener, from: SocketAddr) {

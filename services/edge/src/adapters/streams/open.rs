@@ -38,7 +38,7 @@ pub async fn accept(
     let wire = match &listener.tls {
         None => Wire::Tcp(tcp),
         Some(server) => {
-            let is_known = shared.topology.classify(listener.side, from).is_some();
+            let is_known = shared.topology.load().classify(listener.side, from).is_some();
             let permit = shared.handshakes.begin(shared.clock.now().mono_us, from.ip(), is_known);
             let permit = permit.map_err(|_| "handshakes")?;
             let (stream, session) = server.accept(tcp, HANDSHAKE).await.map_err(|error| error.word())?;
@@ -62,7 +62,7 @@ pub async fn connect(shared: &Shared, listener: &StreamListener, to: SocketAddr)
     // Nobody is called over a WebSocket: its clients connect to us.
     let client = match listener.transport {
         Transport::Tcp => None,
-        Transport::Tls => Some(shared.clients.get(&to).ok_or("no_tls_settings")?),
+        Transport::Tls => Some(shared.certificates.client(to).ok_or("no_tls_settings")?),
         Transport::Udp | Transport::Ws | Transport::Wss => return Err("transport"),
     };
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(|_| "socket")?;

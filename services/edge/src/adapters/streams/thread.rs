@@ -1,7 +1,6 @@
 //! The thread of the connections: its doors, its table, and what the shard sends.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -9,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use domain::Clock;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -23,8 +23,8 @@ use super::open::connect;
 use super::port::{INCOMING, Incoming, OUTGOING, Outgoing, Port};
 use super::table::{Limits, Place, Table};
 use crate::adapters::handshakes::{HandshakeLimits, Handshakes};
+use crate::adapters::tls::Server;
 use crate::adapters::tls::renew::Certificates;
-use crate::adapters::tls::{Client, Server};
 use crate::config::{Config, Side, Source, StreamConfig, Transport};
 use crate::core::{Hop, Topology};
 
@@ -38,7 +38,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What the thread is made from.
 pub struct Setup {
     pub config: Config,
-    pub topology: Arc<Topology>,
+    /// The newest, also after a reload.
+    pub topology: Arc<ArcSwap<Topology>>,
     /// Of the stream listeners, with their place in the settings.
     pub sockets: Vec<(u16, TcpListener)>,
     pub certificates: Arc<Certificates>,
@@ -72,12 +73,12 @@ pub struct StreamListener {
 /// What all connections share.
 pub struct Shared {
     pub table: Rc<RefCell<Table>>,
-    pub topology: Arc<Topology>,
+    pub topology: Arc<ArcSwap<Topology>>,
     pub settings: StreamConfig,
     pub listeners: Vec<Rc<StreamListener>>,
     pub handshakes: Handshakes,
-    /// Peers that are called over TLS, by address.
-    pub clients: HashMap<SocketAddr, Arc<Client>>,
+    /// With the peers that are called over TLS.
+    pub certificates: Arc<Certificates>,
     pub incoming: mpsc::Sender<Incoming>,
     pub ring: Box<dyn Fn() + Send>,
     pub counters: Arc<Counters>,
@@ -129,7 +130,7 @@ impl Streams {
             settings: config.streams.clone(),
             listeners,
             handshakes: Handshakes::new(HandshakeLimits::default()),
-            clients: certificates.clients().map(|(addr, client)| (addr, Arc::clone(client))).collect(),
+            certificates,
             incoming: self.incoming,
             ring,
             counters: self.counters,

@@ -130,6 +130,12 @@ impl Client {
         Ok(Client { id: id.to_owned(), settings: settings.clone(), current: ArcSwap::from_pointee(files) })
     }
 
+    /// Whether these settings say the same of the same peer.
+    #[must_use]
+    pub fn is(&self, id: &str, settings: &TlsPeerConfig) -> bool {
+        self.id == id && self.settings == *settings
+    }
+
     /// Reads the files again. `true` when they changed and are in force now.
     pub fn renew(&self) -> Result<bool, FileError> {
         let files = ClientFiles::load(&self.settings)?;

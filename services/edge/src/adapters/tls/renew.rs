@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -24,10 +25,13 @@ pub struct Certificates {
     /// By the place of their listener in the settings.
     servers: Vec<(usize, Arc<Server>)>,
     /// By the address that is called.
-    clients: Vec<(SocketAddr, Arc<Client>)>,
+    clients: ArcSwap<Peers>,
     /// The faults that were told already, so that a broken file is one line in the log and not one each ten seconds.
     told: parking_lot::Mutex<Vec<FileError>>,
 }
+
+/// Peers that are called over TLS, by the address that is called.
+type Peers = Vec<(SocketAddr, Arc<Client>)>;
 
 /// What an operator sees of one certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,10 +61,27 @@ impl Certificates {
                 all.servers.push((place, Arc::new(Server::open(&listener.id, tls)?)));
             }
         }
-        for (address, id, tls) in config.called_over_tls() {
-            all.clients.push((address, Arc::new(Client::open(id, &tls.cloned().unwrap_or_default())?)));
-        }
+        all.take_peers(config)?;
         Ok(all)
+    }
+
+    /// Reads what other settings name for the peers that are called, and puts all of it in force, or nothing. Listeners stay: their
+    /// sockets do.
+    pub fn take_peers(&self, config: &Config) -> Result<(), FileError> {
+        let known = self.clients.load();
+        let mut clients = Peers::new();
+        for (address, id, tls) in config.called_over_tls() {
+            let tls = tls.cloned().unwrap_or_default();
+            let same =
+                known.iter().find(|(at, client)| *at == address && client.is(id, &tls)).map(|(_, client)| client);
+            let client = match same {
+                Some(client) => Arc::clone(client),
+                None => Arc::new(Client::open(id, &tls)?),
+            };
+            clients.push((address, client));
+        }
+        self.clients.store(Arc::new(clients));
+        Ok(())
     }
 
     #[must_use]
@@ -68,13 +89,8 @@ impl Certificates {
         self.servers.iter().find(|(at, _)| *at == place).map(|(_, server)| Arc::clone(server))
     }
 
-    pub fn clients(&self) -> impl Iterator<Item = (SocketAddr, &Arc<Client>)> {
-        self.clients.iter().map(|(address, client)| (*address, client))
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.servers.is_empty() && self.clients.is_empty()
+    pub fn client(&self, address: SocketAddr) -> Option<Arc<Client>> {
+        self.clients.load().iter().find(|(at, _)| *at == address).map(|(_, client)| Arc::clone(client))
     }
 
     /// What is in force, without looking at the files.
@@ -122,8 +138,8 @@ impl Certificates {
         client: impl Fn(&Client) -> (Facts, Result<bool, FileError>),
     ) -> Vec<CertificateView> {
         let servers = self.servers.iter().map(|(_, s)| view("listener", &s.id, server(s)));
-        let clients = self.clients.iter().map(|(_, c)| view("peer", &c.id, client(c)));
-        servers.chain(clients).collect()
+        let clients = self.clients.load();
+        servers.chain(clients.iter().map(|(_, c)| view("peer", &c.id, client(c)))).collect()
     }
 
     fn tell(&self, views: &[CertificateView], faults: Vec<FileError>) {
@@ -150,7 +166,7 @@ fn view(kind: &'static str, id: &str, (facts, outcome): (Facts, Result<bool, Fil
     }
 }
 
-/// The task `certificates`. SIGHUP stays harmless for the rest of the process's life.
+/// The task `certificates`.
 pub async fn keep(certificates: Arc<Certificates>, task: kit::Task) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let shutdown = task.shutdown();
