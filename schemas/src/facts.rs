@@ -60,6 +60,8 @@ static FILES: &[(&str, &str)] = &[
     ("fraud.alerts", include_str!("../fraud.alerts/topic.toml")),
     ("control.blocks", include_str!("../control.blocks/topic.toml")),
     ("control.weights", include_str!("../control.weights/topic.toml")),
+    ("control.routes", include_str!("../control.routes/topic.toml")),
+    ("control.nodes", include_str!("../control.nodes/topic.toml")),
     ("control.acks", include_str!("../control.acks/topic.toml")),
     ("control.audit", include_str!("../control.audit/topic.toml")),
     ("stream.manifests", include_str!("../stream.manifests/topic.toml")),
