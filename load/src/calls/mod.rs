@@ -152,10 +152,10 @@ impl Fleet {
             if now >= end {
                 return Ok(());
             }
-            for line in 0..next.len() {
-                while next[line] <= now {
+            for (line, at) in next.iter_mut().enumerate() {
+                while *at <= now {
                     self.place(line, plan, now_ns());
-                    next[line] = self.pause(plan.rates[line], next[line]);
+                    *at = self.pause(plan.rates[line], *at);
                 }
             }
             if now >= second {

@@ -220,7 +220,7 @@ pub struct Spray {
 
 impl Spray {
     pub fn new() -> Self {
-        Self { batch: Batch::new(), texts: vec![Vec::with_capacity(LARGEST); BATCH] }
+        Self { batch: Batch::new(), texts: vec![Vec::new(); BATCH] }
     }
 
     /// `fill` writes datagram after datagram and says from which address it goes. Tells how many the kernel took.
