@@ -10,18 +10,22 @@ use domain::Clock;
 use kit::TaskOptions;
 use schemas::Event as _;
 use stream::{Pump, PumpConfig, Start};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::adapters::bell::Bell;
 use crate::adapters::control::{ControlHandler, topics};
 use crate::adapters::decisions::Decisions;
+use crate::adapters::dns::Resolver;
+use crate::adapters::names::Follower;
+use crate::adapters::names_file::NamesFile;
 use crate::adapters::nodes::NodesHandler;
 use crate::adapters::shard::Shard;
 use crate::adapters::tls::renew::{self, Certificates};
 use crate::adapters::{journal, last_good, sockets, streams};
-use crate::config::{Config, Side};
+use crate::config::{Config, Side, SipName};
 use crate::core::control::Control;
-use crate::core::{Input, Proxy, Setup, Snapshot, blocks};
+use crate::core::names::{Entry, Names};
+use crate::core::{Input, Proxy, Setup, Snapshot, Topology, blocks};
 use crate::desk::{self, Desk, Opening};
 use crate::{admin, error::Error, host, metrics};
 
@@ -106,6 +110,7 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
 
     let (entropy, dir) = (entropy(), kit.run_dir.join(&kit.instance.id));
     let found = journal::open(&dir, &kit.instance.id, &kit::clock::boot_id(), config.journal_bytes, entropy);
+    let names = Arc::new(names_of(&config, &NamesFile::in_dir(&kit.data_dir)));
     let mut proxy = Proxy::new(Setup {
         config: config.clone(),
         bound: bound.clone(),
@@ -113,6 +118,7 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         entropy,
         now: kit.clock.now(),
         journal: found.journal,
+        names: Arc::clone(&names),
     });
     proxy.note_set_aside(found.set_aside);
     // The first packet already meets what was in force before.
@@ -127,6 +133,7 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
     let (updates, mailbox) = mpsc::channel(MAILBOX);
     let bell = Bell::new().context("the bell of the shard")?;
     let topology = Arc::new(ArcSwap::from_pointee(proxy.topology().clone()));
+    let names = follow_names(&config, &kit, Arc::clone(&topology), names);
     let desk = desk::Setup {
         instance: kit.instance.id.clone(),
         topology: proxy.topology().clone(),
@@ -149,6 +156,7 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
             config: config.clone(),
             certificates: Arc::clone(&certificates),
             topology,
+            names: names.clone(),
             sockets: sockets.streams,
             clock: Arc::clone(&kit.clock),
             ring: {
@@ -175,6 +183,7 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         in_force: Arc::clone(&view.control),
         updates: mailbox,
         bell: bell.clone(),
+        names,
         drain: Duration::from_millis(config.drain_ms),
     };
     kit.life
@@ -236,6 +245,36 @@ fn follow_nodes(
         Pump::new(stream, pump).run(NodesHandler { updates, bell }, task.shutdown(), || task.beat()).await?;
         Ok(())
     });
+}
+
+/// The next hops that are names, with what they stood for in the life before.
+fn names_of(config: &Config, file: &NamesFile) -> Names {
+    let trunks = config.trunks.iter().map(|t| (Side::Trunk, &t.id, t.address.as_ref()));
+    let nodes = config.nodes.iter().map(|n| (Side::Node, &n.id, Some(&n.address)));
+    let named = trunks.chain(nodes).filter_map(|(side, id, address)| Some((side, id, address?.name()?)));
+    let entry = |(side, id, name): (Side, &String, &SipName)| Entry::new(side, id.clone(), name.to_string());
+    let mut names = Names { entries: named.map(entry).collect() };
+    file.recall(&mut names);
+    names
+}
+
+/// Looks them up, also those of a reload. Not critical: what was looked up last stays in use.
+fn follow_names(
+    config: &Config,
+    kit: &kit::Service,
+    topology: Arc<ArcSwap<Topology>>,
+    names: Arc<Names>,
+) -> watch::Receiver<Arc<Names>> {
+    let (out, seen) = watch::channel(Arc::clone(&names));
+    let file = NamesFile::in_dir(&kit.data_dir);
+    let resolver = Resolver::new(&config.dns);
+    let follower =
+        Follower::new(resolver, config.dns.clone(), topology, Names::clone(&names), out, file, Arc::clone(&kit.clock));
+    kit.life.spawn("names", TaskOptions::default(), move |task| async move {
+        follower.run(task.shutdown().cancelled(), || task.beat()).await;
+        Ok(())
+    });
+    seen
 }
 
 /// From the system's random source.

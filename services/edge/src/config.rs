@@ -1,6 +1,7 @@
 //! Settings of the edge, section `[edge]`. Everything that a call needs is in here or in the control topics; nothing is
-//! looked up while a call is set up, so addresses are literals.
+//! looked up while a call is set up: next hops that are names are looked up beside the calls.
 
+mod next_hop;
 mod operate;
 pub mod policy;
 mod pools;
@@ -14,9 +15,13 @@ use kit::admin::AdminConfig;
 use kit::settings::{Check, Problem, join};
 use serde::{Deserialize, Serialize};
 
+pub use next_hop::{NextHop, SipName};
 pub use operate::{DialledNumber, FirewallConfig, Ports};
 pub use pools::{BreakerConfig, JoinConfig, JoinRule, NodeState, PoolConfig};
 pub use tls::{TlsConfig, TlsPeerConfig};
+
+/// Headers of the operator's own in events.
+const MOST_EVENT_HEADERS: usize = 16;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -34,6 +39,7 @@ pub struct Config {
     pub probe: ProbeConfig,
     pub breaker: BreakerConfig,
     pub join: JoinConfig,
+    pub dns: DnsConfig,
     pub timers: TimerConfig,
     pub limits: LimitConfig,
     pub streams: StreamConfig,
@@ -47,6 +53,9 @@ pub struct Config {
     pub journal_bytes: usize,
     /// Receive buffer of each socket (bytes); the kernel may give less.
     pub receive_buffer_bytes: usize,
+    /// Headers of the operator's own (`X-…`) that events tell of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub event_headers: Vec<String>,
     /// Numbers that no block and no limit touches, for trunks without a list of their own. The whole dialled user part.
     pub emergency: Vec<String>,
     /// An admin server of its own. Without it the edge's routes are those of the process's admin server.
@@ -187,9 +196,9 @@ pub struct TrunkConfig {
     pub id: String,
     /// `192.0.2.0/24`, `192.0.2.7` or `192.0.2.7:5060`; the most specific of all trunks wins.
     pub sources: Vec<Source>,
-    /// Where calls to this trunk are sent; without it none are.
+    /// Where calls to this trunk are sent: an address, or a name that DNS knows. Without it none are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<SocketAddr>,
+    pub address: Option<NextHop>,
     /// How it is spoken to: the first one. A request above 1,300 bytes that would go over UDP goes over TCP when TCP is in
     /// the list.
     #[serde(default = "default_transports")]
@@ -234,8 +243,8 @@ pub enum Late2xx {
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
     pub id: String,
-    /// Where its SIP profile listens and sends from.
-    pub address: SocketAddr,
+    /// Where its SIP profile listens and sends from; a name needs `sources` too.
+    pub address: NextHop,
     /// As of a trunk.
     #[serde(default = "default_transports")]
     pub transports: Vec<Transport>,
@@ -301,6 +310,27 @@ pub struct ProbeConfig {
     pub up_answers: u32,
 }
 
+/// How next hops that are names are looked up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsConfig {
+    /// Empty: those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// For one question to one server (ms).
+    pub timeout_ms: u64,
+    /// After a look-up that failed (s).
+    pub retry_s: u64,
+    /// An answer is asked for again after its own life, but within these bounds (s).
+    pub min_ttl_s: u64,
+    pub max_ttl_s: u64,
+}
+
+impl Default for DnsConfig {
+    fn default() -> DnsConfig {
+        DnsConfig { servers: Vec::new(), timeout_ms: 2_000, retry_s: 5, min_ttl_s: 5, max_ttl_s: 3_600 }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TimerConfig {
@@ -351,6 +381,18 @@ pub struct StreamConfig {
     pub line_bytes: usize,
     /// How long a peer may take to accept a connection of ours (ms).
     pub connect_ms: u64,
+    /// TLS handshakes under way; three quarters of it for addresses that are not in the settings.
+    pub handshakes: usize,
+    /// The same of one address that is not in the settings.
+    pub handshakes_per_source: u32,
+    /// Begun per second by addresses that are not in the settings; twice as many at once.
+    pub handshake_rate: u32,
+    /// The same by one of them.
+    pub handshake_rate_per_source: u32,
+    /// From its beginning to its end (ms), ours and theirs.
+    pub handshake_ms: u64,
+    /// From the connection, or from the end of its handshake, to the whole request that opens a WebSocket (ms).
+    pub upgrade_ms: u64,
 }
 
 fn default_pool() -> String {
@@ -394,6 +436,7 @@ impl Default for Config {
             probe: ProbeConfig::default(),
             breaker: BreakerConfig::default(),
             join: JoinConfig::default(),
+            dns: DnsConfig::default(),
             timers: TimerConfig::default(),
             limits: LimitConfig::default(),
             streams: StreamConfig::default(),
@@ -402,6 +445,7 @@ impl Default for Config {
             orphan_bye: false,
             journal_bytes: 32 * 1024 * 1024,
             receive_buffer_bytes: 4 * 1024 * 1024,
+            event_headers: Vec::new(),
             emergency: ["112", "911", "999"].map(str::to_owned).to_vec(),
             admin: None,
         }
@@ -417,6 +461,12 @@ impl Default for StreamConfig {
             message_ms: 5_000,
             line_bytes: 256 * 1024,
             connect_ms: 2_000,
+            handshakes: 512,
+            handshakes_per_source: 8,
+            handshake_rate: 500,
+            handshake_rate_per_source: 10,
+            handshake_ms: 3_000,
+            upgrade_ms: 2_000,
         }
     }
 }
@@ -461,7 +511,7 @@ impl Default for NodeConfig {
     fn default() -> NodeConfig {
         NodeConfig {
             id: String::new(),
-            address: SocketAddr::from(([127, 0, 0, 1], 5080)),
+            address: SocketAddr::from(([127, 0, 0, 1], 5080)).into(),
             transports: default_transports(),
             listener: None,
             tls: None,
@@ -576,7 +626,9 @@ impl FromStr for Source {
             Some((ip, bits)) => (ip, Some(bits)),
             None => (text, None),
         };
-        let ip: IpAddr = ip.parse().map_err(|_| format!("{text:?} is no address, network or address with port"))?;
+        let ip: IpAddr = ip.parse().map_err(|_| {
+            format!("{text:?} is no address, network or address with port; who may speak is not left to DNS, so names stand in `address` only")
+        })?;
         let width = if ip.is_ipv4() { 32 } else { 128 };
         let bits = match bits {
             None => width,
@@ -625,6 +677,7 @@ impl Check for Config {
                 ));
             }
             trunk.policy.check(&join(&at, "policy"), out);
+            self.check_name(trunk.address.as_ref(), &trunk.transports, &at, out);
             if !(trunk.cps >= 0.0 && trunk.cps.is_finite()) {
                 out.push(Problem::new(join(&at, "cps"), trunk.cps, "0 (no limit) or more"));
             }
@@ -633,6 +686,12 @@ impl Check for Config {
             }
         }
         for (i, node) in self.nodes.iter().enumerate() {
+            if node.address.name().is_some() && node.sources.is_empty() {
+                let key = join(at, &format!("nodes[{i}].sources"));
+                let why = "the networks that the node sends from, since its address is a name: who may speak is not left to DNS";
+                out.push(Problem::new(key, "[]", why));
+            }
+            self.check_name(Some(&node.address), &node.transports, &join(at, &format!("nodes[{i}]")), out);
             if !(node.weight > 0.0 && node.weight.is_finite()) {
                 let key = join(at, &format!("nodes[{i}].weight"));
                 out.push(Problem::new(key, node.weight, "more than 0"));
@@ -643,6 +702,19 @@ impl Check for Config {
                 let key = join(at, &format!("nodes[{i}].recovers_to"));
                 out.push(Problem::new(key, other, "the id of a node"));
             }
+        }
+        let is_own = |name: &str| {
+            let starts = |with: &str| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+            let is_token = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&b));
+            starts("X-") && !starts("X-Trunkline-") && is_token
+        };
+        for name in self.event_headers.iter().filter(|name| !is_own(name)) {
+            let why = "a header of your own that begins with X- and not with X-Trunkline-";
+            out.push(Problem::new(join(at, "event_headers"), name, why));
+        }
+        if self.event_headers.len() > MOST_EVENT_HEADERS {
+            let why = format!("at most {MOST_EVENT_HEADERS} names: each event carries them");
+            out.push(Problem::new(join(at, "event_headers"), self.event_headers.len(), why));
         }
         for (i, route) in self.routes.iter().enumerate() {
             let key = join(at, &format!("routes[{i}].trunks"));
@@ -671,8 +743,17 @@ impl Check for Config {
             ("limits.dialogs", self.limits.dialogs as u64),
             ("limits.open_invites", self.limits.open_invites as u64),
             ("limits.attempts", u64::from(self.limits.attempts)),
+            ("dns.timeout_ms", self.dns.timeout_ms),
+            ("dns.retry_s", self.dns.retry_s),
+            ("dns.min_ttl_s", self.dns.min_ttl_s),
             ("streams.connections", self.streams.connections as u64),
             ("streams.connections_per_source", self.streams.connections_per_source as u64),
+            ("streams.handshakes", self.streams.handshakes as u64),
+            ("streams.handshakes_per_source", self.streams.handshakes_per_source.into()),
+            ("streams.handshake_rate", self.streams.handshake_rate.into()),
+            ("streams.handshake_rate_per_source", self.streams.handshake_rate_per_source.into()),
+            ("streams.handshake_ms", self.streams.handshake_ms),
+            ("streams.upgrade_ms", self.streams.upgrade_ms),
             ("streams.idle_s", self.streams.idle_s),
             ("streams.message_ms", self.streams.message_ms),
             ("streams.connect_ms", self.streams.connect_ms),
@@ -683,6 +764,9 @@ impl Check for Config {
         }
         self.check_pools(at, out);
         self.check_operation(at, out);
+        if self.dns.max_ttl_s < self.dns.min_ttl_s {
+            out.push(Problem::new(join(at, "dns.max_ttl_s"), self.dns.max_ttl_s, "min_ttl_s or more"));
+        }
         if let Some(admin) = &self.admin {
             admin.check(&join(at, "admin"), out);
         }
@@ -775,6 +859,17 @@ impl Config {
         }
     }
 
+    /// A name that asks for a transport which the peer's own list does not have could never be used.
+    fn check_name(&self, address: Option<&NextHop>, transports: &[Transport], at: &str, out: &mut Vec<Problem>) {
+        let Some(name) = address.and_then(NextHop::name) else { return };
+        let wanted = name.transport.or(name.secure.then_some(Transport::Tls));
+        if let Some(wanted) = wanted.filter(|t| !transports.contains(t)) {
+            let why = format!("a list with {:?}, which the name asks for", wanted.as_str());
+            let have: Vec<&str> = transports.iter().map(|t| t.as_str()).collect();
+            out.push(Problem::new(join(at, "transports"), have.join(", "), why));
+        }
+    }
+
     fn check_ids(&self, at: &str, out: &mut Vec<Problem>) {
         if self.id.is_empty() || self.id.contains(['/', ' ']) {
             out.push(Problem::new(join(at, "id"), &self.id, "a word without '/' and spaces"));
@@ -818,6 +913,56 @@ mod tests {
         assert!(s("2001:db8::/32").contains(addr("[2001:db8::7]:5060")));
         assert!(s("192.0.2.9:1").rank() > s("192.0.2.9").rank() && s("192.0.2.9").rank() > s("192.0.0.0/16").rank());
         assert!("192.0.2.0/33".parse::<Source>().is_err() && "host".parse::<Source>().is_err());
+    }
+
+    fn problems(config: &Config) -> Vec<(String, String)> {
+        let mut out = Vec::new();
+        config.check("edge", &mut out);
+        out.into_iter().map(|p| (p.key.clone(), p.to_string())).collect()
+    }
+
+    #[test]
+    fn a_listener_that_goes_by_something_else_than_addresses_says_what_it_lacks() {
+        let mut config = Config::default();
+        config.trunks.push(TrunkConfig { id: "phones".into(), ..TrunkConfig::default() });
+        let door = |id: &str, admit, trunk: Option<&str>| ListenerConfig {
+            id: id.into(),
+            admit,
+            trunk: trunk.map(str::to_owned),
+            ..ListenerConfig::default()
+        };
+        config.listeners.extend([
+            door("a", Admit::Registrar, Some("phones")),
+            door("b", Admit::Certificate, None),
+            door("c", Admit::Address, Some("phones")),
+        ]);
+        let keys: Vec<String> = problems(&config).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(
+            keys,
+            [
+                "edge.listeners[2].admit",
+                "edge.listeners[2].admit",
+                "edge.listeners[3].admit",
+                "edge.listeners[3].trunk",
+                "edge.listeners[4].trunk"
+            ]
+        );
+    }
+
+    #[test]
+    fn names_are_for_next_hops_and_need_a_transport_that_can_be_spoken() {
+        let mut config = Config::default();
+        let sips = Some("sips:carrier.example".parse().unwrap());
+        config.trunks.push(TrunkConfig { id: "t".into(), address: sips, ..TrunkConfig::default() });
+        let tcp = Some("sip:carrier.example;transport=tcp".parse().unwrap());
+        config.trunks.push(TrunkConfig { id: "u".into(), address: tcp, ..TrunkConfig::default() });
+        let address = "sip:fs.example".parse().unwrap();
+        config.nodes.push(NodeConfig { id: "n".into(), address, ..NodeConfig::default() });
+        let found = problems(&config);
+        let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["edge.trunks[0].transports", "edge.trunks[1].transports", "edge.nodes[0].sources"]);
+        let error = "carrier.example".parse::<Source>().unwrap_err();
+        assert!(error.contains("not left to DNS"), "{error}");
     }
 
     #[test]

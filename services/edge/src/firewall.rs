@@ -74,7 +74,9 @@ pub fn edge(config: &Config, options: &Options) -> String {
     let (mut trunks, mut nodes) = (Who::default(), Who::default());
     for trunk in &config.trunks {
         trunk.sources.iter().for_each(|&source| trunks.add(source));
-        trunk.address.iter().for_each(|&address| trunks.add(Source::Port(address)));
+        // What a name stands for changes: answers from there come by what the system tracks, calls from `sources`.
+        let address = trunk.address.as_ref().and_then(NextHop::address);
+        address.iter().for_each(|&address| trunks.add(Source::Port(address)));
     }
     for node in &config.nodes {
         node_sources(node).for_each(|source| nodes.add(source));
@@ -147,7 +149,7 @@ fn target(listener: &ListenerConfig) -> String {
 }
 
 fn node_sources(node: &NodeConfig) -> impl Iterator<Item = Source> {
-    std::iter::once(Source::Port(node.address)).chain(node.sources.iter().copied())
+    node.address.address().map(Source::Port).into_iter().chain(node.sources.iter().copied())
 }
 
 /// The rules of one node; none when there is no such node.

@@ -158,7 +158,7 @@ pub fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
 /// Whether a node runs on this machine.
 fn has_node(config: &Config) -> bool {
     let own = |ip: std::net::IpAddr| ip.is_loopback() || config.listeners.iter().any(|l| l.bind.ip() == ip);
-    config.nodes.iter().any(|n| own(n.address.ip()))
+    config.nodes.iter().any(|n| n.address.address().is_some_and(|address| own(address.ip())))
 }
 
 fn ports(config: &Config) -> Vec<u16> {

@@ -45,6 +45,8 @@ pub fn names() -> Vec<String> {
         "edge_journal_bytes",
         "edge_journal_bytes_max",
         "edge_draining",
+        "edge_names",
+        "edge_names_stale",
     ];
     counters.chain(gauges.map(str::to_owned)).chain(NODE_GAUGES.map(|(name, ..)| name.to_owned())).collect()
 }
@@ -69,6 +71,12 @@ impl Collector for Reader {
             ("edge_transactions", "Transactions remembered", s.transactions as f64),
             ("edge_journal_bytes", "Bytes of the journal in use", s.journal_bytes as f64),
             ("edge_journal_bytes_max", "Size of the journal; 0 when there is none", s.journal_bytes_max as f64),
+            ("edge_names", "Next hops that are names", s.names.len() as f64),
+            (
+                "edge_names_stale",
+                "Names whose last look-up failed; their last good answer is in use",
+                s.names.iter().filter(|n| n.stale).count() as f64,
+            ),
             ("edge_draining", "1 while no new calls are taken", f64::from(u8::from(s.draining))),
         ];
         for (name, help, value) in gauges {

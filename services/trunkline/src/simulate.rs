@@ -105,7 +105,8 @@ impl Cast {
             let address: SocketAddr =
                 esl.address.parse().with_context(|| format!("node {}: {}", node.id, esl.address))?;
             let seed = seed.wrapping_mul(31).wrapping_add(at as u64);
-            let switch = world::node(&node.id, [node.address, address], esl.password.expose().to_owned(), seed).await?;
+            let sip = node.address.address().with_context(|| format!("node {} has a name, not an address", node.id))?;
+            let switch = world::node(&node.id, [sip, address], esl.password.expose().to_owned(), seed).await?;
             switch.set_gateway(node_side).await;
             switches.push(switch);
         }

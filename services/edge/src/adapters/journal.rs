@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicU64;
 
 use stream::ring::{Mapped, require_tmpfs};
 
-use crate::core::journal::{self, Journal, Memory, Owner, words_for};
+use crate::core::journal::{self, Description, Journal, Memory, Owner, words_for};
 
 const LIVE: &str = "journal";
 const NEW: &str = "journal.new";
@@ -60,6 +60,28 @@ pub fn open(dir: &Path, instance: &str, boot: &str, bytes: usize, seed: [u8; 32]
         );
         Opened { journal: Journal::none(), set_aside: false }
     })
+}
+
+/// A journal's file in a folder of `run_dir`, looked at from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalReport {
+    pub path: PathBuf,
+    /// It was set aside by a start that could not use it.
+    pub is_aside: bool,
+    /// None when it is no journal.
+    pub found: Option<Description>,
+}
+
+/// The journals in a folder. Only reads, so it may look at one that is in use.
+pub fn inspect(dir: &Path) -> Vec<JournalReport> {
+    let report = |(name, is_aside): (&str, bool)| {
+        let path = dir.join(name);
+        let bytes = fs::read(&path).ok()?;
+        let word = |b: &[u8]| AtomicU64::new(u64::from_ne_bytes(b.try_into().expect("chunks of eight")));
+        let words: Vec<AtomicU64> = bytes.chunks_exact(8).map(word).collect();
+        Some(JournalReport { path, is_aside, found: journal::describe(&words) })
+    };
+    [(LIVE, false), (ASIDE, true)].into_iter().filter_map(report).collect()
 }
 
 fn try_open(dir: &Path, owner: Owner<'_>, bytes: usize, seed: [u8; 32]) -> io::Result<Opened> {
@@ -150,6 +172,19 @@ mod tests {
             assert!(found.set_aside && found.journal.is_on());
             assert_eq!(fs::read(tmp.path().join(ASIDE)).unwrap(), old);
         }
+    }
+
+    #[test]
+    fn what_lies_in_a_folder_can_be_told_while_it_is_in_use() {
+        let tmp = folder();
+        fs::write(tmp.path().join(LIVE), b"not a journal").unwrap();
+        let _held = opened(tmp.path(), SIZE);
+        let reports = inspect(tmp.path());
+        let found = |aside| reports.iter().find(|r| r.is_aside == aside).unwrap().found.clone();
+        assert_eq!(found(true), None);
+        let live = found(false).unwrap();
+        assert_eq!((live.instance.as_str(), live.records), ("0123456789ab", 0));
+        assert_eq!(live.version, journal::VERSION);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use domain::{Clock, Now};
 use schemas::ControlAck;
 use stream::Publisher;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::bell::Bell;
 use super::datagrams::{BATCH, Inbox, Outbox};
@@ -24,6 +24,7 @@ use super::icmp;
 use super::streams::Port;
 use super::wait::Waiting;
 use crate::core::control::Control;
+use crate::core::names::Names;
 use crate::core::{Action, Fresh, Hop, Input, NodeNews, Proxy, Snapshot};
 use crate::desk::NodeWord;
 
@@ -66,6 +67,9 @@ pub struct Shard {
     /// What is in force, for the admin pages.
     pub in_force: Arc<ArcSwap<Control>>,
     pub updates: mpsc::Receiver<Update>,
+    /// What DNS says about next hops that are names. Nobody rings for it: it is looked at when the picture for the outside is
+    /// drawn.
+    pub names: watch::Receiver<Arc<Names>>,
     /// Rung by whoever puts something into a mailbox.
     pub bell: Bell,
     pub drain: Duration,
@@ -89,6 +93,7 @@ impl Shard {
             snapshot: self.snapshot,
             in_force: self.in_force,
             updates: self.updates,
+            names: self.names,
             inbox: Inbox::new(),
             refused: Vec::new(),
         }
@@ -114,6 +119,7 @@ struct Loop {
     snapshot: Arc<ArcSwap<Snapshot>>,
     in_force: Arc<ArcSwap<Control>>,
     updates: mpsc::Receiver<Update>,
+    names: watch::Receiver<Arc<Names>>,
     inbox: Inbox,
     refused: Vec<SocketAddr>,
 }
@@ -201,6 +207,11 @@ impl Loop {
                 self.ways.publisher.publish(*ack);
             }
             self.in_force.store(control);
+        }
+        // When the task that looks names up has ended, what it said last stays.
+        if self.names.has_changed().unwrap_or(false) {
+            let names = Arc::clone(&self.names.borrow_and_update());
+            self.give(self.clock.now(), Input::Names(names));
         }
     }
 

@@ -23,6 +23,11 @@ pub async fn trunks(State(office): State<Office>) -> Json<impl Serialize> {
     Json(office.view.snapshot().trunks)
 }
 
+/// Next hops that are names, and what they stand for.
+pub async fn names(State(office): State<Office>) -> Json<impl Serialize> {
+    Json(office.view.snapshot().names)
+}
+
 pub async fn blocks(State(office): State<Office>) -> Json<impl Serialize> {
     Json(office.view.snapshot().blocks)
 }

@@ -45,6 +45,7 @@ pub(crate) fn routes(office: Office) -> Router {
     Router::new()
         .route("/v1/nodes", get(look::nodes))
         .route("/v1/trunks", get(look::trunks))
+        .route("/v1/names", get(look::names))
         .route("/v1/blocks", get(look::blocks).post(changes::block))
         .route("/v1/limits", get(look::limits))
         .route("/v1/counters", get(look::counters))

@@ -1,12 +1,11 @@
 //! Settings of TLS: the files that a listener shows and believes, and what is asked of a peer that the edge connects to.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use kit::settings::{Problem, join};
 use serde::{Deserialize, Serialize};
 
-use super::{Admit, Config, ListenerConfig, Transport};
+use super::{Admit, Config, ListenerConfig, NextHop, Side, Transport};
 use crate::adapters::tls::{ClientFiles, ServerFiles};
 
 /// Of a listener with `transport = "tls"` or `"wss"`. All files are PEM and are read again when they change.
@@ -29,7 +28,7 @@ pub struct TlsConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsPeerConfig {
-    /// The name that its certificate must have; without it, its address.
+    /// The name that its certificate must have; without it, its name in the settings, else its address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
     /// Authorities that may vouch for it; without it, those of the system.
@@ -135,27 +134,28 @@ impl Config {
         }
     }
 
-    /// Address, id and settings of each peer that is called over TLS.
-    pub(crate) fn called_over_tls(&self) -> impl Iterator<Item = (SocketAddr, &str, Option<&TlsPeerConfig>)> {
-        self.peers().filter_map(|peer| Some((peer.called?, peer.id, peer.tls)))
+    /// Each peer that is called over TLS: where, on which side, its id and its settings.
+    pub(crate) fn called_over_tls(&self) -> impl Iterator<Item = (&NextHop, Side, &str, Option<&TlsPeerConfig>)> {
+        self.peers().filter_map(|peer| Some((peer.called?, peer.side, peer.id, peer.tls)))
     }
 
     fn peers(&self) -> impl Iterator<Item = PeerTls<'_>> {
-        let called =
-            |address, transports: &[Transport]| transports.contains(&Transport::Tls).then_some(address).flatten();
+        let is_called = |transports: &[Transport]| transports.contains(&Transport::Tls);
         let trunks = self.trunks.iter().enumerate().map(move |(place, t)| PeerTls {
             list: "trunks",
+            side: Side::Trunk,
             place,
             id: &t.id,
             tls: t.tls.as_ref(),
-            called: called(t.address, &t.transports),
+            called: t.address.as_ref().filter(|_| is_called(&t.transports)),
         });
         let nodes = self.nodes.iter().enumerate().map(move |(place, n)| PeerTls {
             list: "nodes",
+            side: Side::Node,
             place,
             id: &n.id,
             tls: n.tls.as_ref(),
-            called: called(Some(n.address), &n.transports),
+            called: Some(&n.address).filter(|_| is_called(&n.transports)),
         });
         trunks.chain(nodes)
     }
@@ -163,11 +163,12 @@ impl Config {
 
 struct PeerTls<'a> {
     list: &'static str,
+    side: Side,
     place: usize,
     id: &'a str,
     tls: Option<&'a TlsPeerConfig>,
-    /// Its address, when it is called over TLS.
-    called: Option<SocketAddr>,
+    /// Where, when it is called over TLS.
+    called: Option<&'a NextHop>,
 }
 
 #[cfg(test)]

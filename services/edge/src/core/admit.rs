@@ -119,6 +119,8 @@ impl Proxy {
             parent: None,
             branches: Vec::new(),
             tried: Vec::new(),
+            walk: Vec::new(),
+            next: None,
             forced: None,
             route: Route::Dialog,
             pop_routes: 0,
@@ -126,6 +128,7 @@ impl Proxy {
             cancelled: false,
             dialog: None,
             kept: Kept::default(),
+            ways: Vec::new(),
             armed: Armed::default(),
             is_told: false,
             identity: facts::identity(m),
@@ -292,6 +295,13 @@ impl Proxy {
                         Ok(()) => trunks.push(t),
                         Err(why) => denied = denied.or(Some(why)),
                     }
+                }
+                let is_unknown = |&t: &usize| {
+                    let trunk = &self.topology.trunks[t];
+                    trunk.name.is_some() && trunk.address.is_none()
+                };
+                if trunks.is_empty() && denied.is_none() && route.trunks.iter().any(is_unknown) {
+                    return Err(Refusal::new(503, "no_address"));
                 }
                 if trunks.is_empty() {
                     // A trunk that would take the call in another form says what is wrong with this one.

@@ -9,7 +9,7 @@ use sip::{Index, Message, Name};
 use super::cancel::Why;
 use super::challenge::{Challenges, Continuation};
 use super::choice::{Choice, Circumstances, choose};
-use super::invite::{Branch, Cancel, End, Invite, Kind, Success};
+use super::invite::{Branch, Cancel, End, Gone, Invite, Kind, Success};
 use super::slab::Slot;
 use super::topology::Peer;
 use super::{Cx, Proxy, facts};
@@ -37,6 +37,7 @@ impl Proxy {
         branch.facts.first_response.get_or_insert(since);
         branch.first_by = u64::MAX;
         branch.client.handle(cx.now.mono_us, ClientInput::Response(status));
+        self.shunned.forgive(branch.hop.addr);
         let mut wants_ack = false;
         while let Some(action) = branch.client.poll() {
             wants_ack |= action == Action::Ack;
@@ -170,6 +171,7 @@ impl Proxy {
                 self.tell_answered(cx.now, invite, at, m);
             }
         } else if !late {
+            self.note_hold(cx.now, invite.dialog, invite.offer.as_ref());
             self.tell_in_dialog(cx.now, invite, at, Some(m));
         }
         self.watch_session(cx.now, invite.ways_back(at), m, interval);
@@ -252,6 +254,7 @@ impl Proxy {
         let declined = invite.branches.iter().any(|b| b.facts.status.is_some_and(|s| s >= 600));
         if !invite.cancelled && !declined && invite.kind == Kind::Initial && invite.timer_fired != Some("C") {
             let last = invite.branches.last().and_then(|b| b.end);
+            self.shun_silent(now, invite);
             if let Some(end) = last.filter(|&end| self.follows(&invite.route, end))
                 && self.fail_over(now, slot, invite, end.label())
             {
@@ -261,6 +264,17 @@ impl Proxy {
             }
         }
         self.finish(now, invite);
+    }
+
+    /// An address behind a name that said nothing is not the first that the next call tries.
+    fn shun_silent(&mut self, now: Now, invite: &Invite) {
+        let silent = |b: &&Branch| matches!(b.end, Some(End::NoFirstResponse | End::TimedOut | End::Unreachable));
+        if let Some(branch) = invite.branches.last().filter(silent)
+            && let Peer::Trunk(t) = branch.target
+            && self.topology.trunks[t].name.is_some()
+        {
+            self.shunned.note(now.mono_us, branch.hop.addr);
+        }
     }
 
     /// Sends the final response: the best of what came, or one of our own when nothing did.
@@ -435,10 +449,10 @@ impl Proxy {
     }
 
     /// A node is gone: whatever waits for it goes on at once.
-    pub(super) fn abandon_target(&mut self, now: Now, slot: Slot, invite: &mut Invite, gone: Peer, end: End) {
+    pub(super) fn abandon_target(&mut self, now: Now, slot: Slot, invite: &mut Invite, gone: &Gone, end: End) {
         for at in 0..invite.branches.len() {
             let branch = &mut invite.branches[at];
-            if branch.target != gone || !branch.waits() {
+            if !gone.is_of(branch) || !branch.waits() {
                 continue;
             }
             branch.abandoned = true;

@@ -14,14 +14,19 @@ use super::answers::STRIP;
 use super::branch::Branch as BranchName;
 use super::cookie::Cookie;
 use super::invite::{Branch, BranchFacts, Cancel, Invite, Route};
+use super::names;
 use super::slab::Slot;
 use super::topology::Peer;
+use super::way::Narrow;
 use super::{ClientRef, Hop, Proxy};
 use crate::config::Transport;
 
 impl Proxy {
     /// Whether there is a next hop that was not tried yet.
     pub(super) fn has_next(&self, invite: &Invite) -> bool {
+        if !invite.walk.is_empty() {
+            return true;
+        }
         match &invite.route {
             Route::Pool(pool) => self.has_other_node(*pool, &invite.tried),
             Route::Trunks { trunks, .. } => trunks.iter().any(|&t| !invite.tried.contains(&Peer::Trunk(t))),
@@ -31,6 +36,9 @@ impl Proxy {
     }
 
     fn next_hop(&mut self, now: Now, invite: &mut Invite, m: &Message<'_>, decision: &mut SipDecision) -> Option<Peer> {
+        if let Some(next) = self.walk_on(invite, decision) {
+            return Some(next);
+        }
         let forced = invite.forced.take();
         match &invite.route {
             Route::Pool(pool) => self.next_node(now, *pool, invite, forced, m, decision),
@@ -45,6 +53,8 @@ impl Proxy {
                     _ => *open.first()?,
                 };
                 let score = |at: usize| 1.0 / (at + 1) as f64;
+                invite.walk = self.begin_walk(now, first);
+                invite.next = invite.walk.pop();
                 decision.candidates =
                     open.iter().take(3).enumerate().map(|(i, &t)| self.candidate(Peer::Trunk(t), score(i))).collect();
                 Some(Peer::Trunk(first))
@@ -70,12 +80,34 @@ impl Proxy {
 
     pub(super) fn address_of(&self, peer: Peer) -> Option<SocketAddr> {
         match peer {
-            Peer::Node(n) => Some(self.topology.nodes[n].address),
+            Peer::Node(n) => Some(&self.topology.nodes[n]).filter(|node| node.is_known()).map(|node| node.address),
             Peer::Trunk(t) => self.topology.trunks[t].address,
         }
     }
 
-    fn way_of(&self, invite: &Invite, peer: Peer) -> Option<Hop> {
+    /// The addresses behind a trunk's name, in the order in which this call tries them. Those that just failed come last.
+    fn begin_walk(&mut self, now: Now, trunk: usize) -> Vec<Hop> {
+        let order = names::order(&self.topology.trunks[trunk].targets, &mut self.random);
+        let way = |t: &names::Target| self.topology.hop_by(Peer::Trunk(trunk), t.address, t.transport);
+        let mut walk: Vec<Hop> = order.iter().rev().filter_map(way).collect();
+        // The next one is the last one in the list.
+        walk.sort_by_key(|hop| !self.shunned.is_shunned(now.mono_us, hop.addr));
+        walk
+    }
+
+    /// The next address behind the name that was tried last.
+    fn walk_on(&mut self, invite: &mut Invite, decision: &mut SipDecision) -> Option<Peer> {
+        let Some(&Peer::Trunk(trunk)) = invite.tried.last() else { return None };
+        invite.next = Some(invite.walk.pop()?);
+        decision.algorithm = Some("srv".to_owned());
+        decision.candidates = vec![self.candidate(Peer::Trunk(trunk), 1.0)];
+        Some(Peer::Trunk(trunk))
+    }
+
+    fn way_of(&self, invite: &mut Invite, peer: Peer) -> Option<Hop> {
+        if let Some(hop) = invite.next.take() {
+            return Some(self.flows.reuse(hop));
+        }
         match invite.route {
             Route::Flow { hop, .. } => Some(hop),
             _ => Some(self.flows.reuse(self.topology.hop_to(peer, self.address_of(peer)?))),
@@ -101,9 +133,11 @@ impl Proxy {
             BranchName::derive(&self.keys, m, u8::try_from(attempt).unwrap_or(u8::MAX), self.topology.hash_of(target));
         let signed = matches!(target, Peer::Node(_)).then(|| self.keys.sign(&invite.call, &leg));
         let (mut hop, mut bytes) = (hop, self.write_forward(invite, m, target, hop, &name.text, signed.as_deref()));
+        let mut narrow = None;
         if !matches!(invite.route, Route::Flow { .. })
             && let Some(wider) = self.wider_way(target, hop, bytes.len())
         {
+            narrow = Some(Box::new(Narrow { hop, bytes }));
             hop = wider;
             bytes = self.write_forward(invite, m, target, hop, &name.text, signed.as_deref());
         }
@@ -124,6 +158,7 @@ impl Proxy {
             key: name.key,
             text: name.text,
             sent: bytes.clone(),
+            narrow,
             client: InviteClient::new(now.mono_us, self.sip_timers(hop)),
             first_by: now.mono_us + wait,
             ring_by: now.mono_us + self.times.timer_c,
@@ -147,7 +182,6 @@ impl Proxy {
         decision.chosen_id = Some(self.topology.id_of(target).to_owned());
         decision.failover_reason = failover.map(str::to_owned);
         self.tell_attempt(now, invite, m, decision, signed);
-        self.ask(hop);
         self.send(hop, bytes);
         true
     }

@@ -1,6 +1,6 @@
 //! Open dialogs: only what the end of a call has to say. Routing inside a dialog needs none of this, the cookie does it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use domain::{CallId, LegId, Now};
 
@@ -31,6 +31,32 @@ pub struct Ending {
     /// Of the answer; zero while there is none.
     pub status: u16,
     pub received: Now,
+}
+
+/// When a party has the other one on hold, and for how long in all (µs).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hold {
+    pub since: Option<u64>,
+    pub before: u64,
+}
+
+impl Hold {
+    /// What an accepted offer of that direction makes of it. Media that flows one way only, towards the one who offers, is no hold.
+    pub fn offered(&mut self, now: u64, direction: &str) {
+        match (direction, self.since) {
+            ("sendonly" | "inactive", None) => self.since = Some(now),
+            ("sendonly" | "inactive", Some(_)) => {}
+            (_, Some(since)) => *self = Hold { since: None, before: self.before + now.saturating_sub(since) },
+            _ => {}
+        }
+    }
+
+    /// In all until then; none when there never was one.
+    #[must_use]
+    pub fn total(&self, now: u64) -> Option<u64> {
+        let total = self.before + self.since.map_or(0, |since| now.saturating_sub(since));
+        (self.since.is_some() || self.before > 0).then_some(total)
+    }
 }
 
 /// How a request of our own would reach the party on the trunk's side; kept only when it may be needed.
@@ -70,6 +96,7 @@ pub struct Dialog {
     pub reinvites: i32,
     /// The session's interval (s) and when it will have passed without a refresh (RFC 4028).
     pub session: Option<(u32, u64)>,
+    pub hold: Hold,
     pub phase: Phase,
     /// The BYE that ends it.
     pub ending: Option<Ending>,
@@ -93,12 +120,22 @@ pub struct Dialogs {
     open: usize,
     /// Open dialogs by the connections that they are bound to.
     flows: HashMap<Flow, u32>,
+    /// When each was answered, oldest first; what is over is taken out when it comes to the front or when it is half of all.
+    ages: VecDeque<(u64, Slot)>,
 }
 
 impl Dialogs {
     #[must_use]
     pub fn new(seed: Seed) -> Dialogs {
-        Dialogs { slab: Slab::default(), by_key: KeyedMap::default(), seed, sweep: 0, open: 0, flows: HashMap::new() }
+        Dialogs {
+            slab: Slab::default(),
+            by_key: KeyedMap::default(),
+            seed,
+            sweep: 0,
+            open: 0,
+            flows: HashMap::new(),
+            ages: VecDeque::new(),
+        }
     }
 
     /// The same for both directions: tags in the order of their bytes.
@@ -116,7 +153,9 @@ impl Dialogs {
         let key = self.key(dialog.sip_call_id.as_bytes(), dialog.caller_tag.as_bytes(), dialog.callee_tag.as_bytes());
         dialog.key = key;
         let ends = [dialog.caller_hop, dialog.callee_hop];
+        let answered = dialog.answered.mono_us;
         let slot = self.slab.insert(dialog);
+        self.remember_age(answered, slot);
         self.open += 1;
         ends.into_iter().for_each(|hop| self.hold(hop));
         if let Some(old) = self.by_key.insert(key, slot) {
@@ -220,10 +259,32 @@ impl Dialogs {
     }
 
     /// The open dialog that was answered first: what has to go when the table is full.
-    #[must_use]
-    pub fn oldest(&self) -> Option<Slot> {
-        let open = |slot: &Slot| self.slab.get(*slot).is_some_and(|d| !matches!(d.phase, Phase::Over { .. }));
-        self.slab.slots().filter(open).min_by_key(|slot| self.slab.get(*slot).map(|d| d.answered.mono_us))
+    pub fn oldest(&mut self) -> Option<Slot> {
+        while let Some(&(_, slot)) = self.ages.front() {
+            if self.is_open(slot) {
+                return Some(slot);
+            }
+            self.ages.pop_front();
+        }
+        None
+    }
+
+    fn is_open(&self, slot: Slot) -> bool {
+        self.slab.get(slot).is_some_and(|d| !matches!(d.phase, Phase::Over { .. }))
+    }
+
+    fn remember_age(&mut self, answered: u64, slot: Slot) {
+        if self.ages.len() >= 2 * self.open + 1_024 {
+            let mut ages = std::mem::take(&mut self.ages);
+            ages.retain(|&(_, slot)| self.is_open(slot));
+            self.ages = ages;
+        }
+        // Answers come in the order of time; only a journal may give them in another one.
+        let at = match self.ages.back() {
+            Some(&(newest, _)) if newest > answered => self.ages.partition_point(|&(at, _)| at <= answered),
+            _ => self.ages.len(),
+        };
+        self.ages.insert(at, (answered, slot));
     }
 
     fn forget(&mut self, slot: Slot) {
@@ -232,5 +293,100 @@ impl Dialogs {
         {
             self.by_key.remove(&dialog.key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dialog(number: u64, answered_us: u64) -> Dialog {
+        let at = Now { wall_us: 0, mono_us: answered_us };
+        let call = CallId::new(1, [0; 10]);
+        let hop = Hop::to(0, "192.0.2.1:5060".parse().unwrap());
+        Dialog {
+            call,
+            leg: LegId::edge(&call, "c", "f", 1, 1),
+            parent: None,
+            attempt: 1,
+            sip_call_id: number.to_string().into(),
+            caller_tag: "a".into(),
+            callee_tag: "b".into(),
+            cseq: 1,
+            from_uri: "".into(),
+            to_uri: "".into(),
+            caller: Peer::Trunk(0),
+            callee: Peer::Node(0),
+            caller_hop: hop,
+            callee_hop: hop,
+            caller_bound: false,
+            callee_bound: false,
+            account: None,
+            caller_number: "".into(),
+            callee_number: "".into(),
+            received: at,
+            answered: at,
+            ack_us: None,
+            reinvites: 0,
+            session: None,
+            hold: Hold::default(),
+            phase: Phase::Open,
+            ending: None,
+            moved_to: None,
+            far: None,
+            kept: None,
+            late: false,
+            key: 0,
+        }
+    }
+
+    #[test]
+    fn the_oldest_one_is_found_at_once_in_a_full_table() {
+        let mut dialogs = Dialogs::new(Seed::new([1; 32]));
+        let full = 60_000;
+        // A journal gives the first ones in another order.
+        for n in 0..1_000 {
+            dialogs.insert(dialog(n, 1_000 - n));
+        }
+        for n in 1_000..full {
+            dialogs.insert(dialog(n, 1_000 + n));
+        }
+        let start = std::time::Instant::now();
+        let mut before = 0;
+        for n in full..full + 20_000 {
+            let oldest = dialogs.oldest().unwrap();
+            let answered = dialogs.get(oldest).unwrap().answered.mono_us;
+            assert!(answered >= before, "oldest first");
+            before = answered;
+            assert!(dialogs.close(oldest, n));
+            dialogs.insert(dialog(n, 2_000 + n));
+        }
+        // A look through the whole table for each would be a thousand million steps.
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn one_call_that_never_ends_does_not_make_the_ages_of_all_others_stay() {
+        let mut dialogs = Dialogs::new(Seed::new([1; 32]));
+        let first = dialogs.insert(dialog(0, 0));
+        for n in 1..20_000 {
+            let slot = dialogs.insert(dialog(n, n));
+            dialogs.close(slot, n);
+        }
+        assert!(dialogs.ages.len() < 2_048, "{}", dialogs.ages.len());
+        assert_eq!(dialogs.oldest(), Some(first));
+    }
+
+    #[test]
+    fn a_hold_counts_from_the_first_offer_of_silence_to_the_first_of_speech() {
+        let mut hold = Hold::default();
+        hold.offered(1, "sendrecv");
+        assert_eq!(hold.total(5), None);
+        hold.offered(10, "sendonly");
+        hold.offered(15, "inactive");
+        assert_eq!(hold.total(20), Some(10));
+        hold.offered(30, "recvonly");
+        hold.offered(40, "sendrecv");
+        assert_eq!(hold.total(100), Some(20));
     }
 }

@@ -121,12 +121,12 @@ impl Proxy {
             target,
             hop: down.hop,
             sent: sent.clone(),
+            narrow: None,
             machine: NonInviteClient::new(cx.now.mono_us, self.sip_timers(down.hop)),
             forwarded_us: 0,
             first_response_us: None,
             retransmits: 0,
         });
-        self.ask(down.hop);
         self.send(down.hop, sent);
         self.put_relay(slot, relay);
     }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::identity::Keyring;
 use schemas::{SdpSummary, SipAuth, SipHeaders, SipIdentity, SipParties, SipTransport};
 use sha2::{Digest, Sha256};
@@ -13,6 +15,9 @@ use super::FlowIdentity;
 use super::policy::{Direction, origin};
 use super::topology::{Listener, Topology, Trunk};
 use crate::config::policy::Party;
+
+/// Bytes of one header of somebody's own that go into an event.
+const MOST_EXTRA: usize = 256;
 
 /// Digests of header values that repeat from call to call. Bounded; emptied when full.
 #[derive(Debug, Default)]
@@ -139,6 +144,7 @@ pub fn parties(m: &Message<'_>, topology: &Topology, trunk: Option<usize>) -> Si
     parties.diversion_first = m.values(Name::Diversion).next().map(text);
     parties.history_info_count = count(Name::HistoryInfo);
     parties.history_info_first = m.values(Name::HistoryInfo).next().map(text);
+    parties.identity_attestation = attestation(m);
     parties.identity_verified = m.header(Name::Identity).map(|_| "unchecked".to_owned());
     parties
 }
@@ -191,7 +197,7 @@ fn read_numbers(parties: &mut SipParties, trunk: Option<&Trunk>, direction: Dire
 }
 
 #[must_use]
-pub fn headers(m: &Message<'_>, digests: &mut Digests) -> SipHeaders {
+pub fn headers(m: &Message<'_>, digests: &mut Digests, wanted: &[String]) -> SipHeaders {
     let contact = m.contact().and_then(|c| Uri::parse(c.uri).ok());
     let reason = reason(m);
     let seconds = |name: Name| {
@@ -218,8 +224,23 @@ pub fn headers(m: &Message<'_>, digests: &mut Digests) -> SipHeaders {
         reason_text,
         warning: m.text(Name::Warning),
         retry_after_s: seconds(Name::RetryAfter),
-        ..SipHeaders::default()
+        extra: wanted.iter().filter_map(|name| extra(m, name)).collect(),
     }
+}
+
+/// A header of somebody's own that the settings want to see, in a length that an event can bear.
+fn extra(m: &Message<'_>, name: &str) -> Option<(String, String)> {
+    let value = m.named(name)?;
+    Some((name.to_owned(), text(&value[..value.len().min(MOST_EXTRA)])))
+}
+
+/// The attestation that an Identity header claims (RFC 8224, RFC 8588). Nobody checked its signature here.
+fn attestation(m: &Message<'_>) -> Option<String> {
+    let token = m.header(Name::Identity).filter(|value| value.len() <= 8_192)?;
+    let payload = token.split(|&b| b == b'.').nth(1)?;
+    let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+    let attest = claims.get("attest")?.as_str()?;
+    matches!(attest, "A" | "B" | "C").then(|| attest.to_owned())
 }
 
 /// Protocol, cause and text of the first Reason.
@@ -329,5 +350,21 @@ mod tests {
         assert!(has_q850(&m));
         let raw = message("SIP;cause=503");
         assert!(!has_q850(&Index::new().parse(raw.as_bytes()).unwrap()));
+    }
+
+    #[test]
+    fn the_attestation_is_read_and_nothing_else_of_the_token_believed() {
+        let read = |identity: &str| {
+            let raw = format!(
+                "INVITE sip:c@d SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nIdentity: {identity}\r\n\r\n"
+            );
+            attestation(&Index::new().parse(raw.as_bytes()).unwrap())
+        };
+        let token =
+            |claims: &str| format!("e30.{}.c2ln;info=<https://c.example/c>;alg=ES256", URL_SAFE_NO_PAD.encode(claims));
+        assert_eq!(read(&token(r#"{"attest":"B","iat":1}"#)).as_deref(), Some("B"));
+        for broken in [token(r#"{"attest":"Z"}"#), token("no json"), "x..y".into(), "x".into(), "a.%%%.b".into()] {
+            assert_eq!(read(&broken), None, "{broken}");
+        }
     }
 }

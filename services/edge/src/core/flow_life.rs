@@ -1,30 +1,34 @@
 //! What follows when a connection ends or falls silent.
 
 use domain::Now;
-use sip::transaction::{ClientInput, InviteClientState, NonInviteClientState};
+use sip::transaction::{ClientInput, InviteClient, InviteClientState, NonInviteClient, NonInviteClientState};
 use sip::{Index, Message};
 
 use super::hop::Flow;
 use super::invite::{Branch, End, Invite};
-use super::relay::Purpose;
+use super::relay::{Purpose, Relay};
 use super::slab::Slot;
+use super::topology::Peer;
+use super::users::{User, Way};
 use super::{Action, Cx, Hop, Proxy, ServerRef};
 use crate::config::Transport;
 
-impl Proxy {
-    /// A request goes down that way; on a connection its end will matter.
-    pub(super) fn ask(&mut self, hop: Hop) {
-        if let Some(flow) = hop.flow {
-            self.flows.ask(flow);
-        }
-    }
+/// What became of a way.
+struct Failed {
+    /// Also requests that had a provisional answer wait in vain.
+    heard_too: bool,
+    /// It never stood.
+    unmade: bool,
+    /// For whoever waits for the answer to anything but an initial INVITE.
+    status: u16,
+}
 
+impl Proxy {
     /// What was asked over that connection is not answered any more: a call goes on to the next hop, anything else ends with 430.
     /// Answers of ours that are still due find another way, see `way_back_now`.
     pub(super) fn flow_closed(&mut self, now: Now, flow: Flow) {
-        if self.flows.close(flow) {
-            self.nobody_answers(now, |hop, _| hop.flow == Some(flow), 430);
-        }
+        self.flows.close(flow);
+        self.nobody_answers(now, Way::Flow(flow), &Failed { heard_too: true, unmade: false, status: 430 });
     }
 
     /// Where a peer is spoken to by streams first, a connection that cannot be made means what a refused port means by UDP. What
@@ -36,21 +40,24 @@ impl Proxy {
         if !stood && node.is_some_and(|n| is_main(&self.topology.nodes[n].transports)) {
             self.unreachable(now, hop.addr);
         }
-        self.nobody_answers(now, |way, heard| way == hop && !heard, 500);
+        self.nobody_answers(now, Way::of(hop), &Failed { heard_too: false, unmade: !stood, status: 500 });
     }
 
-    /// Ends what waits for an answer by such a way, given whether anything was heard yet.
-    fn nobody_answers(&mut self, now: Now, lost: impl Fn(Hop, bool) -> bool, status: u16) {
-        let branch_lost = |b: &Branch| b.waits() && lost(b.hop, b.client.state() != InviteClientState::Calling);
-        let calls: Vec<Slot> = self
-            .invites
-            .slots()
-            .filter(|&slot| self.invites.get(slot).is_some_and(|i| i.branches.iter().any(branch_lost)))
-            .collect();
+    /// Ends what waits for an answer by that way, given whether anything was heard yet.
+    fn nobody_answers(&mut self, now: Now, way: Way, failed: &Failed) {
+        let is_lost = |hop: Hop, heard: bool| Way::of(hop) == way && (failed.heard_too || !heard);
+        let branch_lost = |b: &Branch| b.waits() && is_lost(b.hop, b.client.state() != InviteClientState::Calling);
+        let users: Vec<User> = self.users.of(way).collect();
+        let call = |user: &User| match user {
+            User::Invite(slot) => Some(*slot),
+            User::Relay(_) => None,
+        };
+        let waits = |slot: &Slot| self.invites.get(*slot).is_some_and(|i| i.branches.iter().any(branch_lost));
+        let calls: Vec<Slot> = users.iter().filter_map(call).filter(waits).collect();
         for slot in calls {
             let Some(mut invite) = self.invites.take(slot) else { continue };
             for at in 0..invite.branches.len() {
-                if branch_lost(&invite.branches[at]) {
+                if branch_lost(&invite.branches[at]) && !(failed.unmade && self.branch_by_udp(now, &mut invite, at)) {
                     self.branch_gone(now, slot, &mut invite, at);
                 }
             }
@@ -59,11 +66,19 @@ impl Proxy {
         let relay_lost = |slot: &Slot| {
             let relay = self.relays.get(*slot).filter(|r| r.finished.is_none());
             let client = relay.and_then(|r| r.client.as_ref());
-            client.is_some_and(|c| lost(c.hop, c.machine.state() != NonInviteClientState::Trying))
+            client.is_some_and(|c| is_lost(c.hop, c.machine.state() != NonInviteClientState::Trying))
         };
-        let relays: Vec<Slot> = self.relays.slots().filter(relay_lost).collect();
+        let other = |user: &User| match user {
+            User::Invite(_) => None,
+            User::Relay(slot) => Some(*slot),
+        };
+        let relays: Vec<Slot> = users.iter().filter_map(other).filter(relay_lost).collect();
         for slot in relays {
             let Some(mut relay) = self.relays.take(slot) else { continue };
+            if failed.unmade && self.relay_by_udp(now, &mut relay) {
+                self.put_relay(slot, relay);
+                continue;
+            }
             if let Some(client) = &mut relay.client {
                 client.machine.handle(now.mono_us, ClientInput::TransportError);
                 while client.machine.poll().is_some() {}
@@ -71,10 +86,43 @@ impl Proxy {
             let request = relay.request.clone();
             let mut index = Index::new();
             if let Ok(m) = index.parse(&request) {
-                self.finish_relay_locally(now, &mut relay, &m, status, &[]);
+                self.finish_relay_locally(now, &mut relay, &m, failed.status, &[]);
             }
             self.put_relay(slot, relay);
         }
+    }
+
+    /// What tried TCP for its size alone goes by UDP after all: the same branch of the same attempt. True when it could.
+    fn branch_by_udp(&mut self, now: Now, invite: &mut Invite, at: usize) -> bool {
+        let branch = &mut invite.branches[at];
+        let Some(narrow) = branch.narrow.take() else { return false };
+        branch.hop = narrow.hop;
+        branch.sent = narrow.bytes.clone();
+        branch.client = InviteClient::new(now.mono_us, self.times.sip);
+        if branch.first_by != u64::MAX {
+            let wait = match branch.target {
+                Peer::Node(_) => self.times.first_response_node,
+                Peer::Trunk(_) => self.times.first_response_trunk,
+            };
+            branch.first_by = now.mono_us + wait;
+        }
+        if invite.kept.open.is_some() {
+            self.journal.invite(&self.topology, invite);
+        }
+        self.counters.large_by_udp += 1;
+        self.send(narrow.hop, narrow.bytes);
+        true
+    }
+
+    fn relay_by_udp(&mut self, now: Now, relay: &mut Relay) -> bool {
+        let Some(client) = &mut relay.client else { return false };
+        let Some(narrow) = client.narrow.take() else { return false };
+        client.hop = narrow.hop;
+        client.sent = narrow.bytes.clone();
+        client.machine = NonInviteClient::new(now.mono_us, self.times.sip);
+        self.counters.large_by_udp += 1;
+        self.send(narrow.hop, narrow.bytes);
+        true
     }
 
     fn branch_gone(&mut self, now: Now, slot: Slot, invite: &mut Invite, at: usize) {
@@ -100,13 +148,13 @@ impl Proxy {
 
     /// A silent connection may go unless a call needs it: one in set-up that came by it, or a dialog that is bound to it.
     pub(super) fn flow_idle(&mut self, flow: Flow) {
-        let is_needed = self.dialogs.use_flow(flow)
-            || self.invites.slots().any(|s| {
-                let on_it = |i: &Invite| {
-                    i.hop.flow == Some(flow) || i.branches.iter().any(|b| b.hop.flow == Some(flow) && b.waits())
-                };
-                self.invites.get(s).is_some_and(|i| on_it(i.as_ref()))
-            });
+        let on_it =
+            |i: &Invite| i.hop.flow == Some(flow) || i.branches.iter().any(|b| b.hop.flow == Some(flow) && b.waits());
+        let needs = |user: User| match user {
+            User::Invite(slot) => self.invites.get(slot).is_some_and(|i| on_it(i.as_ref())),
+            User::Relay(_) => false,
+        };
+        let is_needed = self.dialogs.use_flow(flow) || self.users.of(Way::Flow(flow)).any(needs);
         if !is_needed {
             self.out.push_back(Action::CloseFlow { flow });
         }

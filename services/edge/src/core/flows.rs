@@ -18,15 +18,13 @@ pub struct Flows {
 #[derive(Debug)]
 struct State {
     identity: Option<Box<FlowIdentity>>,
-    /// A request of ours went down this very connection: its end is the end of that hope.
-    asked: bool,
     alias: Option<(u16, SocketAddr)>,
 }
 
 impl Flows {
     /// A message came by that connection.
     pub fn meet(&mut self, flow: Flow, identity: Option<&FlowIdentity>) {
-        let fresh = || State { identity: identity.cloned().map(Box::new), asked: false, alias: None };
+        let fresh = || State { identity: identity.cloned().map(Box::new), alias: None };
         self.live.entry(flow).or_insert_with(fresh);
     }
 
@@ -50,21 +48,13 @@ impl Flows {
         Hop { flow: hop.flow.or_else(|| self.aliases.get(&(hop.listener, hop.addr)).copied()), ..hop }
     }
 
-    pub fn ask(&mut self, flow: Flow) {
-        if let Some(state) = self.live.get_mut(&flow) {
-            state.asked = true;
-        }
-    }
-
-    /// True when somebody may be waiting for an answer by it.
-    pub fn close(&mut self, flow: Flow) -> bool {
-        let Some(state) = self.live.remove(&flow) else { return false };
+    pub fn close(&mut self, flow: Flow) {
+        let Some(state) = self.live.remove(&flow) else { return };
         if let Some(key) = state.alias
             && self.aliases.get(&key) == Some(&flow)
         {
             self.aliases.remove(&key);
         }
-        state.asked
     }
 
     #[must_use]
@@ -95,10 +85,10 @@ mod tests {
             assert_eq!(flows.reuse(Hop::to(3, peer)).flow, Some(flow(n)));
         }
         assert_eq!(flows.reuse(Hop::to(4, peer)).flow, None, "another listener");
-        assert!(!flows.close(flow(1)));
+        flows.close(flow(1));
         assert_eq!(flows.reuse(Hop::to(3, peer)).flow, Some(flow(2)));
-        flows.ask(flow(2));
-        assert!(flows.close(flow(2)) && !flows.is_live(flow(2)));
+        flows.close(flow(2));
+        assert!(!flows.is_live(flow(2)));
         assert_eq!(flows.reuse(Hop::to(3, peer)).flow, None);
     }
 }

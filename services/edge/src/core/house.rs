@@ -7,7 +7,7 @@ use sip::edit::Request;
 
 use super::branch::Branch as BranchName;
 use super::dispatch::{Order, State};
-use super::invite::End;
+use super::invite::{End, Gone};
 use super::slab::Slot;
 use super::story::ByeFacts;
 use super::timers::Owner;
@@ -86,6 +86,9 @@ impl Proxy {
         let to = self.topology.nodes[node].address;
         let hop = self.flows.reuse(self.topology.hop_to(Peer::Node(node), to));
         match order {
+            // Where it is, is not known yet: a probe that cannot be sent is a probe that is missed.
+            Order::Send | Order::Resend if !self.topology.nodes[node].is_known() => {}
+            Order::Resend if self.nodes[node].probe_bytes.is_empty() => {}
             Order::Send => {
                 let bytes = self.write_probe(node, hop);
                 self.nodes[node].probe_bytes = bytes.clone();
@@ -142,9 +145,12 @@ impl Proxy {
             }
             return;
         }
-        let gone = (0..self.topology.trunks.len()).filter(|&t| self.topology.trunks[t].address == Some(to));
+        let is_there =
+            |t: &super::topology::Trunk| t.address == Some(to) || t.targets.iter().any(|target| target.address == to);
+        let gone = self.topology.trunks.iter().enumerate().filter(|(_, t)| is_there(t)).map(|(t, _)| t);
         for trunk in gone.collect::<Vec<_>>() {
-            self.abandon(now, Peer::Trunk(trunk), End::Unreachable);
+            // Behind a name there may be other addresses, which are none the worse.
+            self.abandon(now, &Gone { peer: Peer::Trunk(trunk), at: Some(to) }, End::Unreachable);
         }
     }
 
@@ -158,17 +164,17 @@ impl Proxy {
     }
 
     fn node_down(&mut self, now: Now, node: usize) {
-        self.abandon(now, Peer::Node(node), End::NodeDown);
+        self.abandon(now, &Gone { peer: Peer::Node(node), at: None }, End::NodeDown);
         self.release_byes(now, Peer::Node(node));
         self.move_registrations(now, Peer::Node(node));
     }
 
     /// Everything that waits for that peer goes on without it.
-    fn abandon(&mut self, now: Now, gone: Peer, end: End) {
+    fn abandon(&mut self, now: Now, gone: &Gone, end: End) {
         let waits = |slot: &Slot| {
             self.invites
                 .get(*slot)
-                .is_some_and(|i| i.finished.is_none() && i.branches.iter().any(|b| b.target == gone && b.waits()))
+                .is_some_and(|i| i.finished.is_none() && i.branches.iter().any(|b| gone.is_of(b) && b.waits()))
         };
         let waiting: Vec<Slot> = self.invites.slots().filter(waits).collect();
         for slot in waiting {

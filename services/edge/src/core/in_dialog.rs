@@ -19,6 +19,7 @@ use super::relay::{Client, Purpose, Relay, Server};
 use super::slab::Slot;
 use super::timers::Armed;
 use super::topology::Peer;
+use super::way::Narrow;
 use super::{ClientRef, Cx, Hop, Proxy, ServerRef, facts};
 
 /// Where a request inside a dialog goes.
@@ -29,6 +30,15 @@ pub(super) struct Next {
     pub target: Peer,
     pub hop: Hop,
     pub dialog: Option<Slot>,
+}
+
+/// A request as it goes on.
+struct Written {
+    name: BranchName,
+    hop: Hop,
+    bytes: bytes::Bytes,
+    changes: Changes,
+    narrow: Option<Box<Narrow>>,
 }
 
 impl Proxy {
@@ -100,8 +110,8 @@ impl Proxy {
             dialog.ack_us.get_or_insert(cx.now.mono_us.saturating_sub(dialog.received.mono_us));
             self.journal.follow_dialog(&self.topology, dialog);
         }
-        let (_, hop, bytes, _) = self.write_in_dialog(cx, m, &next);
-        self.send(hop, bytes);
+        let written = self.write_in_dialog(cx, m, &next);
+        self.send(written.hop, written.bytes);
     }
 
     /// Verifies the cookie and finds the other side.
@@ -268,7 +278,7 @@ impl Proxy {
         bound.then_some(hop)
     }
 
-    fn write_in_dialog(&self, cx: &Cx, m: &Message<'_>, next: &Next) -> (BranchName, Hop, bytes::Bytes, Changes) {
+    fn write_in_dialog(&self, cx: &Cx, m: &Message<'_>, next: &Next) -> Written {
         let name = BranchName::derive(&self.keys, m, 1, self.topology.hash_of(next.target));
         let write = |hop: Hop| {
             let via = self.topology.via(hop, &name.text);
@@ -286,14 +296,14 @@ impl Proxy {
             forward(m, &edit, &mut out);
             out
         };
-        let (mut hop, mut out) = (next.hop, write(next.hop));
-        if self.bound_hop(next.verified, next.dialog).is_none()
-            && let Some(wider) = self.wider_way(next.target, hop, out.len())
-        {
-            (hop, out) = (wider, write(wider));
-        }
-        let (bytes, changes) = self.pass_in_dialog(cx, next, hop, out);
-        (name, hop, bytes, changes)
+        let out = write(next.hop);
+        let may_widen = self.bound_hop(next.verified, next.dialog).is_none();
+        let wider = may_widen.then(|| self.wider_way(next.target, next.hop, out.len())).flatten();
+        let (bytes, changes) = self.pass_in_dialog(cx, next, next.hop, out);
+        let Some(wider) = wider else { return Written { name, hop: next.hop, bytes, changes, narrow: None } };
+        let narrow = Some(Box::new(Narrow { hop: next.hop, bytes }));
+        let (bytes, changes) = self.pass_in_dialog(cx, next, wider, write(wider));
+        Written { name, hop: wider, bytes, changes, narrow }
     }
 
     fn reinvite(&mut self, cx: &Cx, m: &Message<'_>, key: u128, next: &Next) {
@@ -312,7 +322,7 @@ impl Proxy {
         self.servers.insert(key, ServerRef::Invite(slot));
         self.setting_up += 1;
         self.trying(cx, m, &mut invite);
-        let (name, hop, bytes, changes) = self.write_in_dialog(cx, m, next);
+        let Written { name, hop, bytes, changes, narrow } = self.write_in_dialog(cx, m, next);
         invite.changes = changes;
         self.clients.insert(name.key, ClientRef::Invite(slot, 0));
         let leg = domain::LegId::edge(&invite.call, &invite.identity.call_id, &invite.identity.from_tag, m.cseq(), 1);
@@ -324,6 +334,7 @@ impl Proxy {
             key: name.key,
             text: name.text,
             sent: bytes.clone(),
+            narrow,
             client: InviteClient::new(cx.now.mono_us, self.sip_timers(hop)),
             first_by: u64::MAX,
             ring_by: cx.now.mono_us + self.times.timer_c,
@@ -337,17 +348,17 @@ impl Proxy {
             successes: Vec::new(),
             facts: BranchFacts { forwarded: invite.since(cx.now), ..BranchFacts::default() },
         });
-        self.ask(hop);
         self.send(hop, bytes);
         self.put_invite(slot, invite);
     }
 
     /// What a re-INVITE is for, as far as its session description tells.
     fn reinvite_kind(&self, m: &Message<'_>, dialog: Option<Slot>) -> Option<String> {
-        let _ = dialog;
+        let on_hold = dialog.and_then(|slot| self.dialogs.get(slot)).is_some_and(|d| d.hold.since.is_some());
         let kind = match sdp::Summary::parse(m.body()).map(|s| s.direction) {
             None => "session_refresh",
             Some("sendonly" | "inactive") => "hold",
+            Some(_) if on_hold => "resume",
             Some(_) => "codec",
         };
         Some(kind.to_owned())
@@ -382,7 +393,7 @@ impl Proxy {
     fn pass_on(&mut self, cx: &Cx, m: &Message<'_>, key: u128, next: &Next, purpose: Purpose) {
         let mut relay = self.new_relay(cx, m, key, purpose);
         relay.call = Some(next.verified.cookie.call);
-        let (name, hop, bytes, changes) = self.write_in_dialog(cx, m, next);
+        let Written { name, hop, bytes, changes, narrow } = self.write_in_dialog(cx, m, next);
         relay.effects = changes.effects;
         let slot = self.relays.reserve();
         self.servers.insert(key, ServerRef::Relay(slot));
@@ -393,12 +404,12 @@ impl Proxy {
             target: next.target,
             hop,
             sent: bytes.clone(),
+            narrow,
             machine: NonInviteClient::new(cx.now.mono_us, self.sip_timers(hop)),
             forwarded_us: 0,
             first_response_us: None,
             retransmits: 0,
         });
-        self.ask(hop);
         self.send(hop, bytes);
         self.put_relay(slot, relay);
     }
@@ -428,6 +439,7 @@ impl Proxy {
             parties: if told { self.parties(cx, m) } else { Default::default() },
             register: None,
             decision: None,
+            ways: Vec::new(),
             armed: Armed::default(),
         })
     }

@@ -4,6 +4,8 @@
 //! may still answer, and then its answer counts until a final failure went upstream). At most one final response ever goes
 //! upstream, and `finished` says which.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use domain::{CallId, LegId, Now};
 use schemas::{SdpSummary, SipAuth, SipIdentity, SipParties};
@@ -16,6 +18,8 @@ use super::passing::Changes;
 use super::slab::Slot;
 use super::timers::Armed;
 use super::topology::Peer;
+use super::users::Way;
+use super::way::Narrow;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -62,6 +66,20 @@ impl End {
     }
 }
 
+/// A peer that is not there, or one address of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Gone {
+    pub peer: Peer,
+    pub at: Option<SocketAddr>,
+}
+
+impl Gone {
+    #[must_use]
+    pub fn is_of(&self, branch: &Branch) -> bool {
+        branch.target == self.peer && self.at.is_none_or(|at| branch.hop.addr == at)
+    }
+}
+
 /// The CANCEL of a branch. RFC 3261 §9.1: not before a provisional response.
 #[derive(Debug, Default)]
 pub enum Cancel {
@@ -93,6 +111,7 @@ pub struct Branch {
     pub key: BranchKey,
     pub text: String,
     pub sent: Bytes,
+    pub narrow: Option<Box<Narrow>>,
     pub client: InviteClient,
     /// When the next hop must have said anything at all; `u64::MAX` when it did or need not.
     pub first_by: u64,
@@ -185,6 +204,10 @@ pub struct Invite {
     pub parent: Option<String>,
     pub branches: Vec<Branch>,
     pub tried: Vec<Peer>,
+    /// Of a trunk whose name stands for several addresses those that were not tried yet, the next one last.
+    pub walk: Vec<Hop>,
+    /// Where the next attempt goes, when the peer alone does not say it.
+    pub next: Option<Hop>,
     /// Where a challenged call goes again.
     pub forced: Option<Peer>,
     /// Pool of nodes, or the trunks of the route.
@@ -194,6 +217,8 @@ pub struct Invite {
     pub cancelled: bool,
     pub dialog: Option<Slot>,
     pub kept: Kept,
+    /// Ways over streams at which it stands in the table of their users.
+    pub ways: Vec<Way>,
     pub armed: Armed,
     // What events say.
     /// `answered` was told, and took most of this with it.

@@ -31,6 +31,16 @@ pub(super) fn keep_fixed(topology: &Topology, now: Now, table: &mut KeepAlives) 
 }
 
 impl Proxy {
+    /// Where names lead to now; where they led before is kept open as for anybody who spoke.
+    pub(super) fn keep_alives_of_names(&mut self, now: Now) {
+        for (t, trunk) in self.topology.trunks.iter().enumerate().filter(|(_, t)| t.name.is_some()) {
+            if let (Some(address), every @ 1..) = (trunk.address, trunk.policy.keep_alive_us) {
+                let hop = self.topology.hop_to(Peer::Trunk(t), address);
+                self.keep_alives.seen(now.mono_us, t, hop, every, false);
+            }
+        }
+    }
+
     /// Somebody spoke. Costs one comparison for trunks that need no keeping open.
     pub(super) fn note_speaker(&mut self, now: Now, peer: Peer, hop: Hop) {
         let Peer::Trunk(t) = peer else { return };

@@ -6,7 +6,7 @@ use sip::transaction::NonInviteClient;
 use sip::{Index, Message, Name, NameAddr, Uri};
 
 use super::branch::Branch as BranchName;
-use super::dialogs::{Dialog, Far, Phase};
+use super::dialogs::{Dialog, Far, Hold, Phase};
 use super::invite::{Invite, Kind, Route, Success};
 use super::relay::{Client, Purpose, Relay};
 use super::slab::Slot;
@@ -55,6 +55,7 @@ impl Proxy {
             ack_us: None,
             reinvites: 0,
             session: None,
+            hold: Hold::default(),
             phase: Phase::Open,
             ending: None,
             moved_to: None,
@@ -259,6 +260,7 @@ impl Proxy {
                 target,
                 hop,
                 sent: bytes.clone(),
+                narrow: None,
                 machine: NonInviteClient::new(now.mono_us, self.sip_timers(hop)),
                 forwarded_us: 0,
                 first_response_us: None,
@@ -274,6 +276,7 @@ impl Proxy {
             parties: Default::default(),
             register: None,
             decision: None,
+            ways: Vec::new(),
             armed: Armed::default(),
         };
         self.send(hop, bytes);

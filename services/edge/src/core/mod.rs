@@ -37,7 +37,9 @@ pub mod journal;
 mod keep_alive;
 mod late;
 mod limits;
+mod links;
 mod lost;
+pub mod names;
 mod passing;
 pub mod policy;
 mod receive;
@@ -49,6 +51,7 @@ mod relay;
 mod relays;
 mod reload;
 mod resume;
+mod sent;
 mod slab;
 mod snapshot;
 mod stateless;
@@ -56,6 +59,7 @@ mod story;
 mod timers;
 mod token;
 mod topology;
+mod users;
 mod watch;
 mod way;
 
@@ -93,12 +97,15 @@ use invite::Invite;
 use journal::Journal;
 use limits::{Bucket, Budget};
 use lost::Losing;
+use names::Names;
+use names::shunned::Shunned;
 use policy::KeepAlives;
 use registered::Registered;
 use rejections::Rejections;
 use relay::Relay;
 use slab::{Slab, Slot};
 use timers::{Armed, Owner, Timers};
+use users::{User, Users, Way};
 use watch::Watch;
 
 #[derive(Debug)]
@@ -149,6 +156,8 @@ pub enum Input<'a> {
     Settings(Box<Fresh>),
     /// What an engine says about a node.
     Node(NodeNews),
+    /// What DNS says about the next hops that are names.
+    Names(Arc<Names>),
     /// Take no new calls.
     Drain,
     /// Take them again.
@@ -244,6 +253,8 @@ pub struct Setup {
     pub now: Now,
     /// What the life before left, and where this one writes for the next.
     pub journal: Journal,
+    /// What the next hops that are names stood for then.
+    pub names: Arc<Names>,
 }
 
 pub struct Proxy {
@@ -266,6 +277,7 @@ pub struct Proxy {
     setting_up: usize,
     dialogs: Dialogs,
     flows: Flows,
+    users: Users,
     challenges: Challenges,
     journal: Journal,
     watch: Watch,
@@ -283,6 +295,8 @@ pub struct Proxy {
     next_summary: u64,
     control: Arc<Control>,
     pools: Vec<Pool>,
+    names: Arc<Names>,
+    shunned: Shunned,
     health: Vec<Health>,
     nodes: Vec<Standing>,
     trunks: Vec<TrunkState>,
@@ -299,7 +313,7 @@ pub struct Proxy {
 impl Proxy {
     #[must_use]
     pub fn new(setup: Setup) -> Proxy {
-        let Setup { config, bound, keys, entropy, now, journal } = setup;
+        let Setup { config, bound, keys, entropy, now, journal, names } = setup;
         let topology = Topology::new(&config, &bound);
         // Keys of transactions and our own To-tags stay what they were.
         let seed = Seed::new(journal.seed().unwrap_or(entropy));
@@ -322,6 +336,7 @@ impl Proxy {
             setting_up: 0,
             dialogs: Dialogs::new(seed),
             flows: Flows::default(),
+            users: Users::default(),
             challenges: Challenges::default(),
             journal,
             watch: Watch::new(topology.nodes.len()),
@@ -337,6 +352,8 @@ impl Proxy {
             next_summary: now.mono_us + 5_000_000,
             control: Arc::new(Control::default()),
             pools: Vec::new(),
+            names: Arc::clone(&names),
+            shunned: Shunned::default(),
             health: topology.nodes.iter().map(|_| Health::new(now.mono_us, &config.probe)).collect(),
             nodes: topology.nodes.iter().map(|_| Standing::default()).collect(),
             trunks: topology.trunks.iter().map(trunk).collect(),
@@ -350,6 +367,7 @@ impl Proxy {
             topology,
             config,
         };
+        proxy.take_names(now, names);
         proxy.pools = proxy.topology.pools.iter().map(|spec| Pool::new(spec, proxy.random.next())).collect();
         proxy.refresh_wanted(now);
         for node in 0..proxy.nodes.len() {
@@ -393,10 +411,17 @@ impl Proxy {
             }
             Input::Settings(fresh) => self.take_settings(now, *fresh),
             Input::Node(told) => self.node_news(now, told),
+            Input::Names(names) => self.take_names(now, names),
             Input::Drain => self.draining = true,
             Input::Undrain => self.draining = false,
         }
         self.run_timers(now);
+    }
+
+    fn take_names(&mut self, now: Now, names: Arc<Names>) {
+        self.topology.take_names(now.mono_us, now.mono_us + self.times.max_call, &names);
+        self.keep_alives_of_names(now);
+        self.names = names;
     }
 
     fn meet(&mut self, hop: Hop, identity: Option<&FlowIdentity>) {
@@ -425,6 +450,12 @@ impl Proxy {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.setting_up == 0 && !self.relays.slots().any(|s| self.relays.get(s).is_some_and(|r| r.finished.is_none()))
+    }
+
+    /// Ways over streams whose end some transaction waits to hear of.
+    #[must_use]
+    pub fn ways_in_use(&self) -> usize {
+        self.users.len()
     }
 
     fn send(&mut self, hop: Hop, bytes: Bytes) {
@@ -475,12 +506,31 @@ impl Proxy {
             for branch in &invite.branches {
                 self.clients.remove(&branch.key);
             }
+            self.users.forget(User::Invite(slot), &invite.ways);
             return;
         }
         self.journal.follow(&mut invite);
+        self.note_ways(slot, &mut invite);
         let deadline = invite.deadline();
         self.timers.arm(&mut invite.armed, Owner::Invite(slot), deadline);
         self.invites.put(slot, invite);
+    }
+
+    /// The connections whose end it must hear of.
+    fn note_ways(&mut self, slot: Slot, invite: &mut Invite) {
+        let user = User::Invite(slot);
+        if invite.hop.flow.is_some() {
+            self.users.note(user, Way::of(invite.hop), &mut invite.ways);
+        }
+        for branch in &invite.branches {
+            if self.topology.listener(branch.hop).transport.is_stream() {
+                self.users.note(user, Way::of(branch.hop), &mut invite.ways);
+            }
+        }
+    }
+
+    fn is_stream(&self, hop: Hop) -> bool {
+        self.topology.listener(hop).transport.is_stream()
     }
 
     fn put_relay(&mut self, slot: Slot, mut relay: Box<Relay>) {
@@ -492,7 +542,11 @@ impl Proxy {
             if let Some(client) = &relay.client {
                 self.clients.remove(&client.key);
             }
+            self.users.forget(User::Relay(slot), &relay.ways);
             return;
+        }
+        if let Some(hop) = relay.client.as_ref().map(|c| c.hop).filter(|&hop| self.is_stream(hop)) {
+            self.users.note(User::Relay(slot), Way::of(hop), &mut relay.ways);
         }
         let deadline = relay.deadline();
         self.timers.arm(&mut relay.armed, Owner::Relay(slot), deadline);

@@ -11,6 +11,7 @@ use super::answers::upstream;
 use super::in_dialog::Next;
 use super::invite::{Invite, Kind as InviteKind};
 use super::policy::{self, Denied, Direction, Effect, Kind, Passage, Passed, TrunkPolicy};
+use super::slab::Slot;
 use super::topology::Peer;
 use super::{Cx, Hop, Proxy, ServerRef, facts};
 
@@ -161,6 +162,19 @@ impl Proxy {
         let slot = self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag());
         if let Some(dialog) = slot.and_then(|slot| self.dialogs.get_mut(slot)) {
             dialog.session = interval.map(|seconds| (seconds, now.mono_us + u64::from(seconds) * 1_000_000));
+            self.journal.follow_dialog(&self.topology, dialog);
+        }
+    }
+
+    /// An offer inside a dialog was accepted: it may have put somebody on hold, or taken back.
+    pub(super) fn note_hold(&mut self, now: Now, dialog: Option<Slot>, offer: Option<&SdpSummary>) {
+        let direction = offer.and_then(|offer| offer.direction.as_deref());
+        if let (Some(direction), Some(dialog)) = (direction, dialog.and_then(|slot| self.dialogs.get_mut(slot))) {
+            let before = dialog.hold;
+            dialog.hold.offered(now.mono_us, direction);
+            if dialog.hold != before {
+                self.journal.follow_dialog(&self.topology, dialog);
+            }
         }
     }
 

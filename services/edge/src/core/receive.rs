@@ -95,6 +95,7 @@ impl Proxy {
         let mut status = None;
         if let (Verdict::Answer { status: code, .. }, Some(message)) = (judged.verdict, &judged.message)
             && self.topology.may_begin(cx.peer, cx.hop)
+            && !self.topology.is_only_named(cx.hop, sent_by(cx.hop, message))
         {
             self.answer_statelessly(cx, message, code, &[]);
             status = Some(code);
@@ -115,6 +116,9 @@ impl Proxy {
     }
 
     fn request(&mut self, cx: &Cx, m: &Message<'_>, verdict: Verdict) {
+        if m.to_tag().is_empty() && self.topology.is_only_named(cx.hop, sent_by(cx.hop, m)) {
+            return self.refused_unread(cx.now, cx.hop, m.bytes().len(), "unknown_source");
+        }
         if !self.may_send(cx, m.method()) {
             return match m.method() {
                 Method::Ack => self.note_rejected(cx, m, "not_registered", None),

@@ -111,6 +111,7 @@ impl Proxy {
             target,
             hop,
             sent: sent.clone(),
+            narrow: None,
             machine: NonInviteClient::new(now.mono_us, self.sip_timers(hop)),
             forwarded_us: relay.since(now),
             first_response_us: None,
@@ -122,7 +123,6 @@ impl Proxy {
             self.counters.failovers += 1;
         }
         self.counters.registrations += 1;
-        self.ask(hop);
         self.send(hop, sent);
         true
     }

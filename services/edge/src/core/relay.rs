@@ -11,6 +11,8 @@ use super::policy::Effect;
 use super::slab::Slot;
 use super::timers::Armed;
 use super::topology::Peer;
+use super::users::Way;
+use super::way::Narrow;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -41,6 +43,7 @@ pub struct Client {
     pub target: Peer,
     pub hop: Hop,
     pub sent: Bytes,
+    pub narrow: Option<Box<Narrow>>,
     pub machine: NonInviteClient,
     pub forwarded_us: u64,
     pub first_response_us: Option<u64>,
@@ -83,6 +86,8 @@ pub struct Relay {
     pub parties: SipParties,
     pub register: Option<Box<Register>>,
     pub decision: Option<Box<SipDecision>>,
+    /// As of an INVITE.
+    pub ways: Vec<Way>,
     pub armed: Armed,
 }
 

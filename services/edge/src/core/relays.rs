@@ -127,6 +127,12 @@ impl Proxy {
         let (bytes, mut passed) = self.pass_answer(&relay.request, ways, m, other);
         relay.effects.append(&mut passed.effects);
         self.watch_session(cx.now, ways, m, passed.interval);
+        if m.method() == sip::Method::Update && (200..300).contains(&status) {
+            let mut index = Index::new();
+            let offer = index.parse(&relay.request).ok().and_then(|m| super::facts::session(&m));
+            let dialog = self.dialogs.find(m.call_id(), m.from_tag(), m.to_tag());
+            self.note_hold(cx.now, dialog, offer.as_ref());
+        }
         let bytes = if hides_path { super::register::without_path(bytes) } else { bytes };
         let status = other.unwrap_or(status);
         self.respond_relay(cx.now, relay, status, bytes);

@@ -1,6 +1,8 @@
 //! Other settings while calls are up: everything that a call remembers keeps its place ([`Topology::succeed`]), so the swap is
 //! one assignment and some tables that grow.
 
+use std::sync::Arc;
+
 use domain::Now;
 
 use super::dispatch::{Health, Pool, Standing};
@@ -33,6 +35,8 @@ impl Proxy {
         self.config.listeners = kept.listeners;
         self.config.journal_bytes = kept.journal_bytes;
         self.times = Times::new(&self.config);
+        self.topology.keep_heard(&before);
+        self.take_names(now, Arc::clone(&self.names));
         self.counters.reloads += 1;
         self.trunks_changed(now, &before);
         self.nodes_changed(now, &before);

@@ -47,6 +47,11 @@ impl Proxy {
                         self.nodes[n].calls_now += 1;
                     }
                     let (until, late) = (dialog.answered.mono_us + self.times.sip.give_up(), dialog.late);
+                    let mut dialog = dialog;
+                    if let Some((_, session_until)) = &mut dialog.session {
+                        // A refresh may have come while nobody was here: its copies come for so long.
+                        *session_until = (*session_until).max(now.mono_us + self.times.sip.give_up());
+                    }
                     let slot = self.dialogs.insert(*dialog);
                     self.counters.resumed_dialogs += 1;
                     if !late {
@@ -196,6 +201,7 @@ impl Proxy {
             key: branch::parse(attempt.branch.as_bytes()).unwrap_or_else(|| branch::Branch::own(&self.keys, 0).key),
             text: attempt.branch.clone(),
             sent: attempt.sent.clone(),
+            narrow: None,
             client,
             first_by: if waits && !responded { (sent_at + wait).max(now.mono_us + wait) } else { u64::MAX },
             ring_by: if waits { (rang + self.times.timer_c).max(now.mono_us + wait) } else { u64::MAX },

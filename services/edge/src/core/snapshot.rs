@@ -52,6 +52,7 @@ counters! {
     unacknowledged: "Failures whose ACK never came",
     retransmissions_in: "Requests received again",
     retransmissions_out: "Messages sent again",
+    large_by_udp: "Large requests sent by UDP after all, since no connection could be made",
     send_errors: "Datagrams that the system refused to send",
     nodes_lost: "Times that a node was taken for lost with its calls",
     moved_dialogs: "Dialogs that another node goes on with",
@@ -124,6 +125,21 @@ pub struct BlockSnapshot {
     pub expires_us: i64,
 }
 
+/// A next hop that is a name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct NameSnapshot {
+    /// Id of the trunk or node.
+    pub peer: String,
+    pub name: String,
+    /// Address and transport, best first.
+    pub targets: Vec<String>,
+    pub stale: bool,
+    pub answered_us: Option<i64>,
+    pub lookups: u64,
+    pub failures: u64,
+    pub error: Option<String>,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Snapshot {
     pub edge_id: String,
@@ -135,6 +151,7 @@ pub struct Snapshot {
     pub announced: Vec<AnnouncedView>,
     /// Filled by `Running::snapshot`.
     pub blocks: Vec<BlockSnapshot>,
+    pub names: Vec<NameSnapshot>,
     pub counters: Counters,
     /// Open dialogs.
     pub dialogs: usize,
@@ -235,6 +252,7 @@ impl Proxy {
                 .announced
                 .views(self.last.mono_us, |id| self.topology.nodes.iter().any(|n| n.id == id && n.gone.is_none())),
             blocks: Vec::new(),
+            names: self.names.entries.iter().map(|entry| self.name(entry)).collect(),
             counters: Counters { journal_full: self.journal.full, ..self.counters },
             journal_bytes: self.journal.usage().0,
             journal_bytes_max: self.journal.usage().1,
@@ -245,6 +263,19 @@ impl Proxy {
             block_version: self.control.block_version.clone(),
             weight_version: self.control.weight_version.clone(),
             config_digest: self.topology.digest.clone(),
+        }
+    }
+
+    fn name(&self, entry: &super::names::Entry) -> NameSnapshot {
+        NameSnapshot {
+            peer: format!("{}/{}", entry.side.as_str(), entry.id),
+            name: entry.name.clone(),
+            targets: entry.targets.iter().map(|t| format!("{};{}", t.address, t.transport.as_str())).collect(),
+            stale: entry.stale,
+            answered_us: entry.answered_us,
+            lookups: entry.lookups,
+            failures: entry.failures,
+            error: entry.error.clone(),
         }
     }
 }

@@ -4,7 +4,7 @@
 use domain::{LegId, Now};
 use schemas::{
     SipBranch, SipCorrelation, SipDecision, SipDialogEnd, SipIdentity, SipOutcome, SipParties, SipPolicy, SipResponse,
-    SipSent, SipTiming, SipTransaction,
+    SipTiming, SipTransaction,
 };
 use sip::Message;
 
@@ -14,7 +14,7 @@ use super::policy::{Denied, Direction};
 use super::receive::trunk_index;
 use super::relay::Relay;
 use super::topology::Peer;
-use super::{Action, Cx, Hop, Proxy, facts};
+use super::{Action, Cx, Hop, Proxy, facts, links};
 
 /// What a BYE says about the end of a dialog.
 #[derive(Debug)]
@@ -74,6 +74,7 @@ impl Proxy {
             source_id: self.topology.id_of(invite.peer).to_owned(),
             attempt: last.map_or(0, |b| b.attempt as i32),
             timing: Some(timing(invite)),
+            sent: self.sent_of_invite(invite),
             correlation: invite.continues.map(|(cseq, status)| SipCorrelation {
                 continues_cseq: Some(cseq),
                 continues_status: Some(status),
@@ -127,17 +128,15 @@ impl Proxy {
     ) {
         let mut event = self.invite_event(now, invite, "attempt");
         event.transport = Some(self.transport(m, invite.hop));
-        event.headers = Some(facts::headers(m, &mut self.digests));
+        event.headers = Some(facts::headers(m, &mut self.digests, &self.config.event_headers));
         event.offer.clone_from(&invite.offer);
         event.decision = Some(decision);
         event.outcome = invite.auth.clone().map(|auth| SipOutcome { auth: Some(auth), ..SipOutcome::default() });
         if let Some(header) = header {
             event.correlation.get_or_insert_default().trunkline_header = Some(header);
         }
-        if let Some(replaces) = m.text(sip::Name::Replaces) {
-            let previous = replaces.split(';').next().unwrap_or_default().to_owned();
-            event.correlation.get_or_insert_default().previous_call_id = Some(previous);
-        }
+        links::note_previous(m, &mut event);
+        links::note_channel(m, invite.peer, &mut event);
         self.emit(event);
     }
 
@@ -153,11 +152,13 @@ impl Proxy {
         let (call_id, from_tag) = (&invite.identity.call_id, &invite.identity.from_tag);
         event.leg_id = LegId::edge(&invite.call, call_id, from_tag, invite.identity.cseq, 0).to_string();
         event.transport = Some(self.transport(m, invite.hop));
-        event.headers = Some(facts::headers(m, &mut self.digests));
+        event.headers = Some(facts::headers(m, &mut self.digests, &self.config.event_headers));
         event.offer.clone_from(&invite.offer);
         event.decision = Some(decision);
         let phrase = sip::edit::reason_phrase(status);
         event.outcome = Some(self.outcome(invite, status, phrase.to_owned(), "edge"));
+        links::note_previous(m, &mut event);
+        links::note_channel(m, invite.peer, &mut event);
         self.emit(event);
     }
 
@@ -202,8 +203,9 @@ impl Proxy {
         event.leg_id = branch.leg.to_string();
         event.attempt = branch.attempt as i32;
         event.identity.to_tag = Some(facts::text(m.to_tag()));
-        event.headers = Some(facts::headers(m, &mut self.digests));
+        event.headers = Some(facts::headers(m, &mut self.digests, &self.config.event_headers));
         event.answer = facts::session(m);
+        links::note_channel(m, branch.target, &mut event);
         self.emit(event);
     }
 
@@ -244,8 +246,11 @@ impl Proxy {
         };
         let mut outcome = self.outcome(invite, status, phrase, by);
         if let Some(m) = m {
-            event.headers = Some(facts::headers(m, &mut self.digests));
+            event.headers = Some(facts::headers(m, &mut self.digests, &self.config.event_headers));
             event.identity.to_tag = Some(facts::text(m.to_tag())).filter(|t| !t.is_empty());
+            if let Some(branch) = chosen.and_then(|at| invite.branches.get(at)) {
+                links::note_channel(m, branch.target, &mut event);
+            }
             if let (Some(auth), Some(realm)) = (&mut outcome.auth, facts::challenge_realm(m)) {
                 auth.realm = Some(realm);
             }
@@ -273,10 +278,11 @@ impl Proxy {
         outcome.late_action = Some(action.to_owned());
         event.outcome = Some(outcome);
         event.answer = facts::session(m);
-        event.sent = rule.map(|rule| {
+        if let Some(rule) = rule {
             let (policy, effect) = ("late_2xx".to_owned(), "edge_bye".to_owned());
-            SipSent { policies: vec![SipPolicy { policy, rule, effect }], ..SipSent::default() }
-        });
+            event.sent.get_or_insert_default().policies.push(SipPolicy { policy, rule, effect });
+        }
+        links::note_dialog(&mut event);
         self.emit(event);
     }
 
@@ -286,7 +292,7 @@ impl Proxy {
         if let Some(branch) = invite.branches.get(at) {
             event.leg_id = branch.leg.to_string();
         }
-        event.offer.clone_from(&invite.offer);
+        self.tell_request(invite, &mut event);
         let status = invite.finished.unwrap_or(408);
         event.outcome = Some(match m {
             Some(m) => {
@@ -305,10 +311,21 @@ impl Proxy {
         self.emit(event);
     }
 
+    /// What the one event of a re-INVITE says about the request: nothing else tells of it.
+    fn tell_request(&mut self, invite: &Invite, event: &mut SipTransaction) {
+        event.offer.clone_from(&invite.offer);
+        let mut index = sip::Index::new();
+        if let Ok(m) = index.parse(&invite.request) {
+            event.transport = Some(self.transport(&m, invite.hop));
+            event.headers = Some(facts::headers(&m, &mut self.digests, &self.config.event_headers));
+        }
+        links::note_dialog(event);
+    }
+
     /// A re-INVITE that a policy did not let pass.
     pub(super) fn tell_denied(&mut self, now: Now, invite: &Invite, denied: Denied) {
         let mut event = self.invite_event(now, invite, "transaction");
-        event.offer.clone_from(&invite.offer);
+        self.tell_request(invite, &mut event);
         let phrase = sip::edit::reason_phrase(denied.status).to_owned();
         event.outcome = Some(self.outcome(invite, denied.status, phrase, "edge"));
         event.decision = Some(SipDecision { reason: Some(denied.reason.to_owned()), ..SipDecision::default() });
@@ -327,7 +344,7 @@ impl Proxy {
         };
         let auth = request.as_ref().and_then(|m| facts::auth(m, &self.keys));
         let auth = facts::auth_outcome(auth, status, m);
-        let event = SipTransaction {
+        let mut event = SipTransaction {
             event_type: "transaction".to_owned(),
             call_root_id: relay.call.map(|c| c.to_string()).unwrap_or_default(),
             edge_id: self.topology.edge_id.clone(),
@@ -339,7 +356,7 @@ impl Proxy {
             identity: relay.identity.clone(),
             transport: request.as_ref().map(|m| self.transport(m, server.hop)),
             parties: Some(relay.parties.clone()),
-            headers: request.as_ref().map(|m| facts::headers(m, &mut self.digests)),
+            headers: request.as_ref().map(|m| facts::headers(m, &mut self.digests, &self.config.event_headers)),
             timing: Some(SipTiming {
                 received_us: Some(relay.received.wall_us),
                 received_mono_us: Some(us(relay.received.mono_us)),
@@ -360,6 +377,9 @@ impl Proxy {
                 ..SipOutcome::default()
             }),
             decision: decision_of(relay),
+            offer: request.as_ref().and_then(facts::session),
+            answer: m.and_then(facts::session),
+            sent: self.sent_of_relay(relay),
             branches: relay
                 .client
                 .iter()
@@ -379,6 +399,10 @@ impl Proxy {
                 .collect(),
             ..SipTransaction::default()
         };
+        if let Some(m) = &request {
+            links::note_previous(m, &mut event);
+        }
+        links::note_dialog(&mut event);
         self.emit(event);
     }
 
@@ -408,6 +432,7 @@ impl Proxy {
                 let end = SipDialogEnd {
                     released_by: Some("edge".to_owned()),
                     lost_reason: Some(reason.to_owned()),
+                    lost_evidence: self.evidence(d, reason),
                     ..SipDialogEnd::default()
                 };
                 ("lost", end)
@@ -448,9 +473,22 @@ impl Proxy {
                 ended_us: Some(ended.wall_us),
                 talk_us: Some(us(ended.mono_us.saturating_sub(d.answered.mono_us))),
                 reinvites: d.reinvites,
+                hold_us: d.hold.total(ended.mono_us).map(us),
+                session_expires_s: d.session.and_then(|(seconds, _)| i32::try_from(seconds).ok()),
                 ..end
             }),
             ..SipTransaction::default()
+        }
+    }
+
+    /// What an end without a BYE rests on; of a lost node its watch says it.
+    fn evidence(&self, d: &Dialog, reason: &str) -> Option<String> {
+        match (reason, d.session) {
+            ("session_expired", Some((seconds, _))) => Some(format!("no refresh within {seconds} s")),
+            ("max_call", _) => Some(format!("older than {} s", self.times.max_call / 1_000_000)),
+            ("table_full", _) => Some(format!("the oldest of {} dialogs", self.dialogs.open() + 1)),
+            ("replaced", _) => Some("another dialog with the same Call-ID and tags".to_owned()),
+            _ => None,
         }
     }
 }

@@ -8,9 +8,12 @@ use sha2::{Digest, Sha256};
 use super::Hop;
 use super::control::Wanted;
 use super::dispatch::{Algorithm, Failover, HashBy, key_of};
+use super::names::heard::Heard;
+use super::names::{Names, Target};
 use super::policy::TrunkPolicy;
 use crate::config::{
-    Admit, Config, Late2xx, ListenerConfig, NodeConfig, NodeState, Side, Source, Transport, TrunkConfig,
+    Admit, Config, Late2xx, ListenerConfig, NextHop, NodeConfig, NodeState, Side, SipName, Source, Transport,
+    TrunkConfig,
 };
 
 /// A trunk or a node, by its place in the settings.
@@ -50,7 +53,12 @@ pub struct Listener {
 pub struct Trunk {
     pub id: String,
     pub hash: u32,
+    /// Of a name the best one at the moment.
     pub address: Option<SocketAddr>,
+    /// By which it is reached, when not by an address.
+    pub name: Option<SipName>,
+    /// What the name stands for at the moment, as far as a listener speaks to it; best first.
+    pub targets: Vec<Target>,
     pub transports: Vec<Transport>,
     /// The one that requests to it leave by, where its transport and family allow.
     pub listener: Option<usize>,
@@ -70,7 +78,10 @@ pub struct Trunk {
 pub struct Node {
     pub id: String,
     pub hash: u32,
+    /// Unspecified while its name is not looked up, see [`Node::is_known`].
     pub address: SocketAddr,
+    /// By which it is reached, when not by an address.
+    pub name: Option<SipName>,
     pub transports: Vec<Transport>,
     pub listener: Option<usize>,
     pub pool: String,
@@ -91,6 +102,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Where it is, is known.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !self.address.ip().is_unspecified()
+    }
+
     #[must_use]
     pub fn is_in(&self, pool: &str) -> bool {
         self.gone.is_none() && (self.pool == pool || (self.registrar && pool == super::REGISTRAR))
@@ -141,6 +158,8 @@ pub struct Topology {
     left: Vec<(Source, Peer, u64)>,
     /// Where nodes may announce themselves from.
     joins: Vec<Source>,
+    /// What the names stand for: whom we hear from the beginning is not left to DNS.
+    heard: Heard,
 }
 
 /// A place is given away when its peer has been gone for so much longer than a call may last (s).
@@ -166,6 +185,8 @@ fn placed<T: Clone>(old: &[T], new: impl Iterator<Item = T>, places: &[usize], r
     }
     all
 }
+
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 impl Topology {
     /// `bound` are the addresses that the listeners got, in the order of the settings.
@@ -199,6 +220,7 @@ impl Topology {
             sources: Vec::new(),
             left: Vec::new(),
             joins: Vec::new(),
+            heard: Heard::default(),
         };
         empty.succeed(config, 0)
     }
@@ -224,7 +246,9 @@ impl Topology {
             Trunk {
                 id: t.id.clone(),
                 hash: domain::hash32(&t.id),
-                address: t.address,
+                address: t.address.as_ref().and_then(NextHop::address),
+                name: t.address.as_ref().and_then(NextHop::name).cloned(),
+                targets: Vec::new(),
                 transports: t.transports.clone(),
                 listener: t.listener.as_ref().and_then(listener_place),
                 pool: t.pool.clone(),
@@ -240,7 +264,8 @@ impl Topology {
         let node = |n: &NodeConfig| Node {
             id: n.id.clone(),
             hash: domain::hash32(&n.id),
-            address: n.address,
+            address: n.address.address().unwrap_or(UNKNOWN),
+            name: n.address.name().cloned(),
             transports: n.transports.clone(),
             listener: n.listener.as_ref().and_then(listener_place),
             pool: n.pool.clone(),
@@ -290,17 +315,19 @@ impl Topology {
             sources: Vec::new(),
             left: Vec::new(),
             joins: config.join.rules.iter().flat_map(|rule| rule.sources.iter().copied()).collect(),
+            heard: self.heard.clone(),
         };
         for (t, &place) in config.trunks.iter().zip(&trunk_places) {
             t.sources.iter().for_each(|&source| topology.admit(source, Peer::Trunk(place)));
         }
         for (n, &place) in config.nodes.iter().zip(&node_places) {
-            topology.admit(Source::Port(n.address), Peer::Node(place));
+            n.address.address().iter().for_each(|&a| topology.admit(Source::Port(a), Peer::Node(place)));
             n.sources.iter().for_each(|&source| topology.admit(source, Peer::Node(place)));
         }
         // Where calls are sent, answers come from; a source that names the same address comes first.
         for (t, &place) in config.trunks.iter().zip(&trunk_places) {
-            t.address.iter().for_each(|&address| topology.admit(Source::Port(address), Peer::Trunk(place)));
+            let address = t.address.as_ref().and_then(NextHop::address);
+            address.iter().for_each(|&address| topology.admit(Source::Port(address), Peer::Trunk(place)));
         }
         topology.networks.sort_by_key(|(source, _)| std::cmp::Reverse(source.rank()));
         topology.left = self.left_after(&topology, now_mono_us, longest);
@@ -390,9 +417,55 @@ impl Topology {
         }
     }
 
+    /// What the names stood for until now: these tables were made beside the calls, by somebody who does not know.
+    pub fn keep_heard(&mut self, before: &Topology) {
+        self.heard = before.heard.clone();
+    }
+
+    /// Other addresses behind the names. Those of before are heard until `keep_until`.
+    pub fn take_names(&mut self, now_us: u64, keep_until: u64, names: &Names) {
+        let mut found: Vec<(Peer, Vec<Target>)> = Vec::with_capacity(names.entries.len());
+        for entry in &names.entries {
+            let peer = match entry.side {
+                Side::Trunk => self.trunks.iter().position(|t| t.id == entry.id && t.name.is_some()).map(Peer::Trunk),
+                Side::Node => self.nodes.iter().position(|n| n.id == entry.id && n.name.is_some()).map(Peer::Node),
+            };
+            let Some(peer) = peer else { continue };
+            let speaks = |t: &&Target| self.hop_by(peer, t.address, t.transport).is_some();
+            found.push((peer, entry.targets.iter().filter(speaks).copied().collect()));
+        }
+        self.heard.take(now_us, keep_until, found.iter().flat_map(|(peer, all)| all.iter().map(|t| (*peer, t))));
+        for (peer, targets) in found {
+            let best = targets.first().map(|target| target.address);
+            match peer {
+                Peer::Trunk(t) => {
+                    self.trunks[t].address = best;
+                    self.trunks[t].targets = targets;
+                }
+                // A node is one process: of several addresses it has the best one.
+                Peer::Node(n) => self.nodes[n].address = best.unwrap_or(UNKNOWN),
+            }
+        }
+    }
+
+    /// Known by what a name stands for, and by nothing in the settings.
+    #[must_use]
+    pub fn is_only_named(&self, hop: Hop, listening: SocketAddr) -> bool {
+        let Some(listener) = self.listeners.get(hop.place()).filter(|_| !self.heard.is_empty()) else { return false };
+        let is_listed = match hop.flow {
+            None => self.listed(listener.side, hop.addr).is_some(),
+            Some(_) => self.listed_stream(listener.side, hop.addr, Some(listening)).is_some(),
+        };
+        listener.admit == Admit::Address && !is_listed
+    }
+
     /// Who sends from that address to a listener of that side; nobody else is heard at all.
     #[must_use]
     pub fn classify(&self, side: Side, from: SocketAddr) -> Option<Peer> {
+        self.listed(side, from).or_else(|| self.heard.at(side, from))
+    }
+
+    fn listed(&self, side: Side, from: SocketAddr) -> Option<Peer> {
         if let Some(&peer) = self.exact.get(&(side, canonical(from))) {
             return Some(peer);
         }
@@ -412,9 +485,17 @@ impl Topology {
     /// Who is at that end of a stream.
     #[must_use]
     pub fn classify_stream(&self, side: Side, from: SocketAddr, listening: Option<SocketAddr>) -> Option<Peer> {
+        let listening_at = || listening.filter(|l| l.ip() == from.ip());
+        self.listed_stream(side, from, listening)
+            .or_else(|| self.heard.at(side, from))
+            .or_else(|| self.heard.at(side, listening_at()?))
+            .or_else(|| self.heard.at_ip(side, from.ip()))
+    }
+
+    fn listed_stream(&self, side: Side, from: SocketAddr, listening: Option<SocketAddr>) -> Option<Peer> {
         let exact = |address: SocketAddr| self.exact.get(&(side, canonical(address))).copied();
         let by_listening = || listening.filter(|l| l.ip() == from.ip()).and_then(exact);
-        let by_network = || self.classify(side, from);
+        let by_network = || self.listed(side, from);
         let by_ip = || self.by_ip.get(&(side, from.ip().to_canonical())).copied();
         exact(from).or_else(by_listening).or_else(by_network).or_else(by_ip)
     }
@@ -436,13 +517,17 @@ impl Topology {
     #[must_use]
     pub fn owns(&self, peer: Peer, address: SocketAddr) -> bool {
         let theirs = |(source, owner): &(Source, Peer)| *owner == peer && source.contains(address);
-        self.sources.iter().any(theirs) || self.left.iter().any(|&(source, owner, _)| theirs(&(source, owner)))
+        self.sources.iter().any(theirs)
+            || self.left.iter().any(|&(source, owner, _)| theirs(&(source, owner)))
+            || self.heard.transport(peer, address).is_some()
     }
 
     /// The way to a peer's address: over its own listener, else the first of its side that speaks its transport and family.
     #[must_use]
     pub fn hop_to(&self, peer: Peer, to: SocketAddr) -> Hop {
-        let transport = self.transports_of(peer).first().copied().unwrap_or_default();
+        // What DNS says about an address holds for that address.
+        let by_name = self.heard.transport(peer, to);
+        let transport = by_name.or_else(|| self.transports_of(peer).first().copied()).unwrap_or_default();
         self.hop_by(peer, to, transport).unwrap_or_else(|| {
             // `check` refuses such settings; without it, better by something than by nothing.
             let place = self.listeners.iter().position(|l| l.side == peer.side()).unwrap_or(0);

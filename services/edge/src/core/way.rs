@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use sip::transaction::Timers as SipTimers;
 use sip::{Index, Message, Rport, Uri};
 
@@ -12,6 +13,14 @@ use crate::config::Transport;
 
 /// Above this size a request does not go over UDP when there is another way (RFC 3261 §18.1.1).
 const UDP_BYTES: usize = 1_300;
+
+/// The same request for UDP, kept while it tries TCP for its size alone: when no connection can be made it goes that way after
+/// all (RFC 3261 §18.1.1).
+#[derive(Debug)]
+pub struct Narrow {
+    pub hop: Hop,
+    pub bytes: Bytes,
+}
 
 impl Proxy {
     /// Where the answers to a request go. Over a stream: down the same connection. Over UDP: to the port that it came from when

@@ -101,7 +101,7 @@ fn without_such_a_rule_it_waits_for_an_operator() {
     w.expect(fs9(), "OPTIONS", 503);
     let newcomer = w.newcomers.pop().unwrap();
     assert!(!newcomer.taken);
-    assert_eq!((newcomer.node.id.as_str(), newcomer.node.address), ("10.0.0.19-5080", fs9()));
+    assert_eq!((newcomer.node.id.as_str(), newcomer.node.address.address()), ("10.0.0.19-5080", Some(fs9())));
     let pending = w.proxy.snapshot(0).announced;
     assert_eq!((pending.len(), pending[0].state), (1, "pending"));
     w.send(fs9(), &invite(fs9(), edge_node(), "a", "+4922155558401", 1));

@@ -35,7 +35,12 @@ fn config(node: SocketAddr, transport: Transport) -> Config {
             sources: vec!["127.0.0.1".parse().unwrap(), "127.1.0.0/16".parse().unwrap()],
             ..TrunkConfig::default()
         }],
-        nodes: vec![NodeConfig { id: "n".into(), address: node, transports: vec![transport], ..NodeConfig::default() }],
+        nodes: vec![NodeConfig {
+            id: "n".into(),
+            address: node.into(),
+            transports: vec![transport],
+            ..NodeConfig::default()
+        }],
         probe: ProbeConfig { enabled: false, ..ProbeConfig::default() },
         ..Config::default()
     }

@@ -106,7 +106,7 @@ async fn measure(log: Option<Arc<dyn EventLog>>) -> Vec<Duration> {
             sources: vec![edge::Source::Port(caller.at())],
             ..TrunkConfig::default()
         }],
-        nodes: vec![NodeConfig { id: "n".into(), address: node.at(), ..NodeConfig::default() }],
+        nodes: vec![NodeConfig { id: "n".into(), address: node.at().into(), ..NodeConfig::default() }],
         probe: ProbeConfig { enabled: false, ..ProbeConfig::default() },
         ..Config::default()
     };

@@ -59,7 +59,7 @@ pub fn node_at(number: usize) -> SocketAddr {
 }
 
 pub fn node(number: usize) -> NodeConfig {
-    NodeConfig { id: format!("n{number}"), address: node_at(number), ..NodeConfig::default() }
+    NodeConfig { id: format!("n{number}"), address: node_at(number).into(), ..NodeConfig::default() }
 }
 
 /// Probes on, so many nodes.

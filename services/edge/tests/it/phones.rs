@@ -42,7 +42,12 @@ fn config(node: SocketAddr, authority: &Authority, clients: Option<&Authority>) 
     Config {
         listeners: vec![listener(Transport::Tls), listener(Transport::Wss), nodes],
         trunks: vec![TrunkConfig { id: "phones".into(), pool: "registrar".into(), ..TrunkConfig::default() }],
-        nodes: vec![NodeConfig { id: "n".into(), address: node, pool: "registrar".into(), ..NodeConfig::default() }],
+        nodes: vec![NodeConfig {
+            id: "n".into(),
+            address: node.into(),
+            pool: "registrar".into(),
+            ..NodeConfig::default()
+        }],
         ..Config::default()
     }
 }

@@ -310,6 +310,61 @@ fn a_session_too_short_is_refused_or_made_longer_and_one_is_put_in() {
 }
 
 #[test]
+fn a_call_that_comes_again_with_a_longer_session_is_the_same_call_for_32_seconds() {
+    for (pause_s, continues) in [(1, true), (33, false)] {
+        let mut w = World::with(with_policy("t1", "session_timer = { min_s = 300 }"));
+        let short = from_trunk("a", "+4930123456").with("Session-Expires", "120").with("Supported", "timer");
+        w.send(t1(), &short);
+        let refused = w.expect(t1(), "INVITE", 422);
+        w.send(t1(), &short.ack_failure(&refused));
+        w.pass(Duration::from_secs(pause_s));
+        let again = invite(t1(), edge_trunk(), "a", "+4930123456", 2).with("Session-Expires", "300");
+        at_node(&mut w, &again.with("Min-SE", "300").with("Supported", "timer"));
+        let (refused, attempt) = (w.event("refused"), w.event("attempt"));
+        assert!(refused.outcome.as_ref().unwrap().challenge);
+        assert_eq!(attempt.call_root_id == refused.call_root_id, continues, "after {pause_s} s");
+        let correlation = attempt.correlation.clone().unwrap_or_default();
+        let told = continues.then_some((1, 422));
+        assert_eq!(correlation.continues_cseq.zip(correlation.continues_status), told);
+    }
+}
+
+#[test]
+fn a_session_and_its_end_are_known_after_a_restart() {
+    let config = with_policy("t1", "session_timer = { expires_s = 600 }");
+    let mut w = World::journaled(config, 256 * 1024);
+    let m = from_trunk("a", "+4930123456").with("Supported", "timer");
+    let (node, offered) = at_node(&mut w, &m);
+    w.send(node, &offered.reply(200, "OK", "b").with("Contact", &format!("<sip:node@{node}>")));
+    let mut caller = Dialog::caller(t1(), &w.expect(t1(), "INVITE", 200));
+    let ack = caller.request("ACK");
+    w.send(t1(), &ack);
+    w.take(node);
+    w.pass(Duration::from_secs(400));
+    let update = caller.request("UPDATE").with("Supported", "timer").with("Session-Expires", "600;refresher=uac");
+    w.send(t1(), &update);
+    let seen = w.expect(node, "UPDATE", 0);
+    w.send(node, &seen.reply(200, "OK", "").with("Session-Expires", "500;refresher=uac"));
+    w.expect(t1(), "UPDATE", 200);
+    w.restart(Duration::from_millis(700));
+    w.pass(Duration::from_secs(490));
+    assert!(!w.types().contains(&"lost"), "the refreshed session lives");
+    w.pass(Duration::from_secs(40));
+    let end = w.event("lost").dialog.as_ref().unwrap();
+    assert_eq!((end.lost_reason.as_deref(), end.session_expires_s), (Some("session_expired"), Some(500)));
+    // A restart that took longer than the session gives its refresh time to come.
+    let mut w = World::journaled(with_policy("t1", "session_timer = { expires_s = 90 }"), 256 * 1024);
+    let (node, offered) = at_node(&mut w, &m);
+    w.send(node, &offered.reply(200, "OK", "b").with("Contact", &format!("<sip:node@{node}>")));
+    w.expect(t1(), "INVITE", 200);
+    w.restart(Duration::from_secs(100));
+    w.pass(Duration::from_secs(5));
+    assert!(!w.types().contains(&"lost"));
+    w.pass(Duration::from_secs(60));
+    w.event("lost");
+}
+
+#[test]
 fn a_session_that_nobody_refreshes_is_lost_and_one_that_is_refreshed_goes_on() {
     let mut w = World::with(with_policy("t1", "session_timer = { expires_s = 600 }"));
     let m = from_trunk("a", "+4930123456").with("Supported", "timer");

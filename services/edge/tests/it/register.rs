@@ -5,9 +5,12 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use edge::core::{Flow, FlowIdentity, Hop, Input};
-use edge::{Admit, Config, ListenerConfig, Side, Transport};
+use edge::{Admit, Config, ListenerConfig, NodeConfig, Side, Transport, TrunkConfig};
 use proptest::prelude::*;
+use testkit::agent::{Account, Agent, Target, converse};
+use testkit::node::Node;
 
+use super::service::{LONG, Service};
 use super::text::{Dialog, Msg, SDP, invite};
 use super::world::*;
 
@@ -455,4 +458,57 @@ fn a_registered_client_is_called_with_a_body_that_is_its_own() {
     w.send(node, &call_down(node, &path, "sdp"));
     w.expect(node, "INVITE", 100);
     assert_eq!(w.expect(t1(), "INVITE", 0).body, SDP);
+}
+
+/// Two phones at one address behind the edge, and a node that asks for passwords, on real sockets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn phones_register_by_udp_call_and_are_called() {
+    let node = Node::bind(&[("alice", "a"), ("bob", "b")]).await.unwrap();
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = |id: &str, side| ListenerConfig { id: id.into(), side, bind: loopback, ..ListenerConfig::default() };
+    let config = Config {
+        listeners: vec![listener("phones", Side::Trunk), listener("nodes", Side::Node)],
+        trunks: vec![TrunkConfig {
+            id: "phones".into(),
+            sources: vec!["127.0.0.1".parse().unwrap()],
+            ..TrunkConfig::default()
+        }],
+        nodes: vec![NodeConfig {
+            id: "n".into(),
+            address: node.addr().into(),
+            registrar: true,
+            ..NodeConfig::default()
+        }],
+        ..Config::default()
+    };
+    let service = Service::start(config).await;
+    let script = async {
+        let account = |user: &str, password: &str| Account {
+            user: user.into(),
+            password: password.into(),
+            domain: "e.example".into(),
+        };
+        let edge = || Target::Udp(service.listener("phones"));
+        let mut alice = Agent::connect(account("alice", "a"), edge()).await.unwrap();
+        let mut bob = Agent::connect(account("bob", "b"), edge()).await.unwrap();
+        let mut eve = Agent::connect(account("bob", "guess"), edge()).await.unwrap();
+        assert_eq!(eve.register(600).await.unwrap().status(), 401);
+        for agent in [&mut alice, &mut bob] {
+            assert_eq!(agent.register(600).await.unwrap().status(), 200);
+        }
+        converse(&mut alice, &mut bob, true).await.unwrap();
+        converse(&mut bob, &mut alice, false).await.unwrap();
+    };
+    tokio::select! {
+        error = node.run() => panic!("the node ended: {error}"),
+        done = tokio::time::timeout(LONG, script) => done.expect("in time"),
+    }
+    service.until("ended", || service.edge.snapshot().counters.ended == 4).await;
+    let events = service.stories().await;
+    schemas::grammar::check(&events).unwrap();
+    let of = |e: &schemas::SipTransaction| e.outcome.as_ref().and_then(|o| o.auth.clone()).and_then(|a| a.result);
+    let results: Vec<_> = events.iter().filter(|e| e.identity.method == "REGISTER").filter_map(of).collect();
+    assert_eq!(results.iter().filter(|r| *r == "accepted").count(), 2, "{results:?}");
+    assert!(results.iter().any(|r| r == "rejected"), "{results:?}");
+    assert_eq!(service.life.stop().await.abandoned, Vec::<String>::new());
 }

@@ -84,9 +84,9 @@ fn an_address_that_a_peer_no_longer_has_ends_its_calls_and_begins_none() {
     let (mut caller, mut callee, old) = w.answered("a");
     let (elsewhere, other_trunk) = (addr("10.0.0.77:5080"), addr("192.0.2.99:5060"));
     w.settings(|c| {
-        c.nodes.iter_mut().filter(|n| n.address == old).for_each(|n| n.address = elsewhere);
+        c.nodes.iter_mut().filter(|n| n.address == old).for_each(|n| n.address = elsewhere.into());
         c.trunks[0].sources = vec![other_trunk.ip().to_string().parse().unwrap()];
-        c.trunks[0].address = Some(other_trunk);
+        c.trunks[0].address = Some(other_trunk.into());
     });
     w.send(t1(), &invite(t1(), edge_trunk(), "b", "+4930123456", 1));
     w.send(old, &invite(old, edge_node(), "c", "+4922155558401", 1));
@@ -116,7 +116,7 @@ fn an_invite_in_set_up_follows_its_peers_through_a_reload_that_turns_the_lists_a
         c.trunks.reverse();
         c.trunks.insert(
             0,
-            TrunkConfig { id: "new".into(), address: Some(addr("192.0.2.99:5060")), ..TrunkConfig::default() },
+            TrunkConfig { id: "new".into(), address: Some(addr("192.0.2.99:5060").into()), ..TrunkConfig::default() },
         );
     });
     w.send(first, &offered.reply(503, "Service Unavailable", "x"));
@@ -165,7 +165,7 @@ fn a_node_that_is_added_grows_to_its_share_and_one_that_moved_is_found_there() {
     farm.run(10_000, 30);
     assert!(early > 0.0 && early < 0.15 && (farm.share(3) - 1.0 / 3.0).abs() < 0.02, "{early}");
     assert!(farm.changes.contains(&(farm.changes[0].0, "n3".into(), "up".into())));
-    farm.w.settings(|c| c.nodes[2].address = node_at(7));
+    farm.w.settings(|c| c.nodes[2].address = node_at(7).into());
     farm.run(12_000, 30);
     farm.invites.clear();
     farm.run(5_000, 30);

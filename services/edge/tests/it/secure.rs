@@ -52,7 +52,7 @@ fn config(node: SocketAddr, pair: &Pair) -> Config {
             sources: vec!["127.0.0.1".parse().unwrap()],
             ..TrunkConfig::default()
         }],
-        nodes: vec![NodeConfig { id: "n".into(), address: node, ..NodeConfig::default() }],
+        nodes: vec![NodeConfig { id: "n".into(), address: node.into(), ..NodeConfig::default() }],
         probe: ProbeConfig { enabled: false, ..ProbeConfig::default() },
         ..Config::default()
     }
@@ -211,7 +211,7 @@ async fn a_carrier_is_called_over_tls_when_its_certificate_has_its_name_and_else
         let mut config = config(node.local_addr().unwrap(), &authority.sign("edge", HOST));
         config.trunks.push(TrunkConfig {
             id: "carrier".into(),
-            address: Some(door.local_addr().unwrap()),
+            address: Some(door.local_addr().unwrap().into()),
             transports: vec![Transport::Tls],
             tls: Some(TlsPeerConfig {
                 ca: Some(carrier_ca.ca().to_owned()),

@@ -17,12 +17,16 @@ pub struct Service {
     pub metrics: kit::Metrics,
     log: Arc<dyn EventLog>,
     publisher: Publisher,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Service {
     pub async fn start(config: Config) -> Service {
-        let dir = tempfile::tempdir().unwrap();
+        Service::start_at(config, tempfile::tempdir().unwrap()).await
+    }
+
+    /// In a folder that holds something already.
+    pub async fn start_at(config: Config, dir: tempfile::TempDir) -> Service {
         let log: Arc<dyn EventLog> = EmbeddedLog::open(EmbeddedConfig::new(dir.path().join("log"))).unwrap();
         Service::start_in(config, log, dir).await
     }
@@ -49,7 +53,7 @@ impl Service {
         let publisher = Publisher::start(Arc::clone(&log), producer).unwrap();
         let client = Client { log: Arc::clone(&log), publisher: publisher.clone() };
         let edge = edge::run(config, service, client).await.unwrap();
-        Service { edge, life, metrics, log, publisher, _dir: dir }
+        Service { edge, life, metrics, log, publisher, dir }
     }
 
     pub fn listener(&self, id: &str) -> SocketAddr {
@@ -89,6 +93,10 @@ impl Service {
         // Across partitions there is no order but the producer's clock and numbers.
         events.sort_by_key(|e| (e.occurred_mono_us, e.envelope.partition, e.envelope.seq));
         events
+    }
+
+    pub fn data_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("edge")
     }
 
     pub async fn stop(self) {

@@ -80,12 +80,15 @@ impl Lab {
         let trunk = |at: usize, carrier: &CarrierHandle, called: bool| TrunkConfig {
             id: carrier.id().to_owned(),
             sources: vec![edge::Source::Port(met(at, carrier))],
-            address: called.then(|| met(at, carrier)),
+            address: called.then(|| met(at, carrier).into()),
             listener: wires.get(at).map(|_| carrier.id().to_owned()),
             ..TrunkConfig::default()
         };
-        let node =
-            |switch: &SwitchHandle| NodeConfig { id: switch.id(), address: switch.sip_addr(), ..NodeConfig::default() };
+        let node = |switch: &SwitchHandle| NodeConfig {
+            id: switch.id(),
+            address: switch.sip_addr().into(),
+            ..NodeConfig::default()
+        };
         let mut config = Config {
             trunks: vec![trunk(0, &caller, false), trunk(1, &far, true)],
             nodes: nodes.iter().map(node).collect(),

@@ -219,10 +219,38 @@ fn a_connection_that_fails_for_a_large_request_alone_does_not_take_the_node_out(
     let (first, _) = w.next("INVITE", 0);
     assert_eq!(first.listener, NODE_TCP);
     w.give(Input::NoConnection { hop: first, stood: false });
-    let (second, _) = w.next("INVITE", 0);
-    assert_ne!(first.addr, second.addr);
+    let (second, offered) = w.next("INVITE", 0);
+    assert_eq!((second.listener, second.addr), (NODE_SIDE, first.addr), "by UDP after all (RFC 3261 §18.1.1)");
+    assert!(offered.header("Via").starts_with("SIP/2.0/UDP "), "{offered:#?}");
     let snapshot = w.proxy.snapshot(w.now.wall_us);
     assert!(snapshot.nodes.iter().all(|n| n.state == "up"), "{snapshot:#?}");
+    w.pass_ms(600);
+    assert_eq!(w.next("INVITE", 0).1, offered, "by UDP it is sent again, as ever");
+    w.pass_ms(1_000);
+    let third = w.wire.iter().map(|(hop, _)| *hop).find(|hop| hop.addr != first.addr);
+    assert_eq!(third.map(|hop| hop.listener), Some(NODE_TCP), "one that is silent by UDP too is left for another");
+    assert_eq!(w.proxy.snapshot(w.now.wall_us).counters.large_by_udp, 1);
+    let attempts = w.events.iter().filter(|e| e.event_type == "attempt").count();
+    assert_eq!(attempts, 2, "the same attempt by another way is not a new one");
+}
+
+#[test]
+fn a_large_request_in_a_dialog_goes_by_udp_when_no_connection_can_be_made() {
+    let mut w = world(|c| c.nodes.iter_mut().for_each(|n| n.transports = vec![Transport::Udp, Transport::Tcp]));
+    let (mut caller, _, node) = w.answered("a");
+    for method in ["MESSAGE", "INVITE"] {
+        w.send(t1(), &caller.request(method).with("Subject", &"x".repeat(1_100)));
+        if method == "INVITE" {
+            w.expect(t1(), method, 100);
+        }
+        let (first, _) = w.next(method, 0);
+        assert_eq!((first.listener, first.addr), (NODE_TCP, node));
+        w.give(Input::NoConnection { hop: first, stood: false });
+        let (second, seen) = w.next(method, 0);
+        assert_eq!((second.listener, second.addr), (NODE_SIDE, node));
+        w.send(node, &seen.reply(200, "OK", "").with("Contact", &format!("<sip:node@{node}>")));
+        w.expect(t1(), method, 200);
+    }
 }
 
 #[test]

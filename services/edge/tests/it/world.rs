@@ -62,11 +62,12 @@ pub fn config() -> Config {
     let trunk = |id: &str, address: SocketAddr| TrunkConfig {
         id: id.into(),
         sources: vec![address.ip().to_string().parse().unwrap()],
-        address: Some(address),
+        address: Some(address.into()),
         account: Some(format!("account-{id}")),
         ..TrunkConfig::default()
     };
-    let node = |id: &str, address: SocketAddr| NodeConfig { id: id.into(), address, ..NodeConfig::default() };
+    let node =
+        |id: &str, address: SocketAddr| NodeConfig { id: id.into(), address: address.into(), ..NodeConfig::default() };
     Config {
         trunks: vec![trunk("t1", t1()), trunk("t2", addr("192.0.2.20:5060")), trunk("c1", c1()), trunk("c2", c2())],
         nodes: vec![node("n1", n1()), node("n2", n2())],
@@ -103,7 +104,15 @@ const OWNER: Owner<'static> = Owner { instance: "test", boot: "boot" };
 fn setup(config: &Config, bound: &[SocketAddr], now: Now, journal: Journal, lives: u8) -> Setup {
     let mut entropy = *b"not random at all, for the tests";
     entropy[0] ^= lives;
-    Setup { config: config.clone(), bound: bound.to_vec(), keys: Arc::new(keys()), entropy, now, journal }
+    Setup {
+        config: config.clone(),
+        bound: bound.to_vec(),
+        keys: Arc::new(keys()),
+        entropy,
+        now,
+        journal,
+        names: Arc::default(),
+    }
 }
 
 impl World {

@@ -102,7 +102,7 @@ impl World {
         for node in &self.nodes {
             edge.nodes.push(edge::NodeConfig {
                 id: node.id(),
-                address: node.sip_addr(),
+                address: node.sip_addr().into(),
                 ..edge::NodeConfig::default()
             });
         }
@@ -178,7 +178,7 @@ fn trunk(id: &str, source: SocketAddr, address: Option<SocketAddr>) -> edge::Tru
     edge::TrunkConfig {
         id: id.to_owned(),
         sources: vec![edge::Source::Port(source)],
-        address,
+        address: address.map(Into::into),
         ..edge::TrunkConfig::default()
     }
 }

@@ -49,9 +49,9 @@ impl Codec {
 
     /// SIP in the messages of a WebSocket, which somebody is about to open.
     #[must_use]
-    pub fn websocket(now: u64, message_us: u64, origins: Arc<[String]>) -> Codec {
+    pub fn websocket(now: u64, message_us: u64, upgrade_us: u64, origins: Arc<[String]>) -> Codec {
         let frames = FramerConfig { message_us, first_us: message_us, idle_us: ASK_US + ANSWER_US };
-        let config = WebSocketConfig { frames, ping_us: ASK_US, origins, ..WebSocketConfig::default() };
+        let config = WebSocketConfig { frames, upgrade_us, ping_us: ASK_US, origins };
         Codec::WebSocket(Box::new(WebSocket::new(now, config)))
     }
 

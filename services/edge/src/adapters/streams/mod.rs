@@ -8,6 +8,7 @@
 //! Order: the address is admitted (`door`), a place under the caps is taken, the connection is opened (`open`: PROXY header,
 //! handshake), and then it is a flow with a number (`table`, `connection`) until it ends, which the machine is told.
 
+mod callees;
 mod codec;
 mod connection;
 mod counters;

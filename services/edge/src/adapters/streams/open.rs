@@ -23,9 +23,6 @@ pub struct Opened {
     pub identity: Option<Arc<FlowIdentity>>,
 }
 
-/// A TLS handshake, once it may begin. Longer than any network takes, shorter than it pays to hold one open.
-const HANDSHAKE: Duration = Duration::from_secs(3);
-
 /// Somebody connected to us, and its address is admitted.
 pub async fn accept(
     shared: &Shared,
@@ -41,7 +38,7 @@ pub async fn accept(
             let is_known = shared.topology.load().classify(listener.side, from).is_some();
             let permit = shared.handshakes.begin(shared.clock.now().mono_us, from.ip(), is_known);
             let permit = permit.map_err(|_| "handshakes")?;
-            let (stream, session) = server.accept(tcp, HANDSHAKE).await.map_err(|error| error.word())?;
+            let (stream, session) = server.accept(tcp, shared.handshake_time()).await.map_err(|error| error.word())?;
             drop(permit);
             session.tell(&mut identity);
             Wire::Tls(Box::new(TlsStream::Server(stream)))
@@ -50,7 +47,9 @@ pub async fn accept(
     let (now, message_us) = (shared.clock.now().mono_us, shared.settings.message_ms * 1_000);
     let codec = match listener.transport {
         Transport::Tcp | Transport::Tls => Codec::sip(now, message_us, Some(message_us)),
-        Transport::Ws | Transport::Wss => Codec::websocket(now, message_us, Arc::clone(&listener.origins)),
+        Transport::Ws | Transport::Wss => {
+            Codec::websocket(now, message_us, shared.settings.upgrade_ms * 1_000, Arc::clone(&listener.origins))
+        }
         Transport::Udp => return Err("transport"),
     };
     let identity = (identity != FlowIdentity::default()).then(|| Arc::new(identity));
@@ -62,7 +61,7 @@ pub async fn connect(shared: &Shared, listener: &StreamListener, to: SocketAddr)
     // Nobody is called over a WebSocket: its clients connect to us.
     let client = match listener.transport {
         Transport::Tcp => None,
-        Transport::Tls => Some(shared.certificates.client(to).ok_or("no_tls_settings")?),
+        Transport::Tls => Some(shared.callees.find(listener.side, to).ok_or("no_tls_settings")?),
         Transport::Udp | Transport::Ws | Transport::Wss => return Err("transport"),
     };
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(|_| "socket")?;
@@ -73,8 +72,8 @@ pub async fn connect(shared: &Shared, listener: &StreamListener, to: SocketAddr)
     let tcp = socket.connect(to).await.map_err(|_| "connect")?;
     prepare(&tcp, shared.settings.line_bytes);
     let codec = Codec::sip(shared.clock.now().mono_us, shared.settings.message_ms * 1_000, None);
-    let Some(client) = client else { return Ok(Opened { wire: Wire::Tcp(tcp), codec, identity: None }) };
-    let (stream, session) = match client.connect(tcp, None, to.ip(), HANDSHAKE).await {
+    let Some((client, name)) = client else { return Ok(Opened { wire: Wire::Tcp(tcp), codec, identity: None }) };
+    let (stream, session) = match client.connect(tcp, name.as_deref(), to.ip(), shared.handshake_time()).await {
         Ok(opened) => opened,
         Err(error) => {
             // A carrier that shows a wrong certificate is somebody's mistake, or worse: an operator must see it.

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use domain::Clock;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use super::callees::Callees;
 use super::connection::Connection;
 use super::counters::{Counters, bump};
 use super::door;
@@ -26,6 +27,7 @@ use crate::adapters::handshakes::{HandshakeLimits, Handshakes};
 use crate::adapters::tls::Server;
 use crate::adapters::tls::renew::Certificates;
 use crate::config::{Config, Side, Source, StreamConfig, Transport};
+use crate::core::names::Names;
 use crate::core::{Hop, Topology};
 
 /// Messages moved to their lines before the connections get their turn.
@@ -40,6 +42,8 @@ pub struct Setup {
     pub config: Config,
     /// The newest, also after a reload.
     pub topology: Arc<ArcSwap<Topology>>,
+    /// What DNS says about next hops that are names.
+    pub names: watch::Receiver<Arc<Names>>,
     /// Of the stream listeners, with their place in the settings.
     pub sockets: Vec<(u16, TcpListener)>,
     pub certificates: Arc<Certificates>,
@@ -77,8 +81,8 @@ pub struct Shared {
     pub settings: StreamConfig,
     pub listeners: Vec<Rc<StreamListener>>,
     pub handshakes: Handshakes,
-    /// With the peers that are called over TLS.
-    pub certificates: Arc<Certificates>,
+    /// Peers that are called over TLS.
+    pub callees: Callees,
     pub incoming: mpsc::Sender<Incoming>,
     pub ring: Box<dyn Fn() + Send>,
     pub counters: Arc<Counters>,
@@ -103,7 +107,7 @@ impl Streams {
     }
 
     async fn work(mut self, task: &kit::Task) -> anyhow::Result<()> {
-        let Setup { config, topology, sockets, certificates, clock, ring } = self.setup;
+        let Setup { config, topology, names, sockets, certificates, clock, ring } = self.setup;
         let limits = Limits {
             total: config.streams.connections,
             per_source: config.streams.connections_per_source,
@@ -129,8 +133,8 @@ impl Streams {
             topology,
             settings: config.streams.clone(),
             listeners,
-            handshakes: Handshakes::new(HandshakeLimits::default()),
-            certificates,
+            handshakes: Handshakes::new(handshake_limits(&config.streams)),
+            callees: Callees { certificates, names },
             incoming: self.incoming,
             ring,
             counters: self.counters,
@@ -164,7 +168,22 @@ impl Streams {
     }
 }
 
+fn handshake_limits(settings: &StreamConfig) -> HandshakeLimits {
+    HandshakeLimits {
+        open: settings.handshakes,
+        open_per_source: settings.handshakes_per_source,
+        rate_per_source: settings.handshake_rate_per_source,
+        rate: settings.handshake_rate,
+        ..HandshakeLimits::default()
+    }
+}
+
 impl Shared {
+    /// For a TLS handshake, once it may begin.
+    pub fn handshake_time(&self) -> Duration {
+        Duration::from_millis(self.settings.handshake_ms)
+    }
+
     pub fn idle_us(&self) -> u64 {
         self.settings.idle_s * 1_000_000
     }

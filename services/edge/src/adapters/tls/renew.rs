@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Client, Facts, FileError, Server};
-use crate::config::Config;
+use crate::config::{Config, NextHop, Side};
 
 /// Looking is a read of a few small files.
 const EVERY: Duration = Duration::from_secs(10);
@@ -24,14 +24,14 @@ const EVERY: Duration = Duration::from_secs(10);
 pub struct Certificates {
     /// By the place of their listener in the settings.
     servers: Vec<(usize, Arc<Server>)>,
-    /// By the address that is called.
+    /// By the address or name that is called.
     clients: ArcSwap<Peers>,
     /// The faults that were told already, so that a broken file is one line in the log and not one each ten seconds.
     told: parking_lot::Mutex<Vec<FileError>>,
 }
 
-/// Peers that are called over TLS, by the address that is called.
-type Peers = Vec<(SocketAddr, Arc<Client>)>;
+/// Peers that are called over TLS, by where.
+type Peers = Vec<(NextHop, Side, Arc<Client>)>;
 
 /// What an operator sees of one certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,15 +70,15 @@ impl Certificates {
     pub fn take_peers(&self, config: &Config) -> Result<(), FileError> {
         let known = self.clients.load();
         let mut clients = Peers::new();
-        for (address, id, tls) in config.called_over_tls() {
+        for (to, side, id, tls) in config.called_over_tls() {
             let tls = tls.cloned().unwrap_or_default();
-            let same =
-                known.iter().find(|(at, client)| *at == address && client.is(id, &tls)).map(|(_, client)| client);
-            let client = match same {
-                Some(client) => Arc::clone(client),
+            let is_same =
+                |(at, of, client): &&(NextHop, Side, Arc<Client>)| at == to && *of == side && client.is(id, &tls);
+            let client = match known.iter().find(is_same) {
+                Some((.., client)) => Arc::clone(client),
                 None => Arc::new(Client::open(id, &tls)?),
             };
-            clients.push((address, client));
+            clients.push((to.clone(), side, client));
         }
         self.clients.store(Arc::new(clients));
         Ok(())
@@ -89,8 +89,18 @@ impl Certificates {
         self.servers.iter().find(|(at, _)| *at == place).map(|(_, server)| Arc::clone(server))
     }
 
+    /// Of whoever is called at that address.
     pub fn client(&self, address: SocketAddr) -> Option<Arc<Client>> {
-        self.clients.load().iter().find(|(at, _)| *at == address).map(|(_, client)| Arc::clone(client))
+        self.clients.load().iter().find(|(at, ..)| *at == address).map(|(.., client)| Arc::clone(client))
+    }
+
+    /// Of the peer of that id, and its name, when it is called by one.
+    pub fn named_client(&self, side: Side, id: &str) -> Option<(Arc<Client>, String)> {
+        let peers = self.clients.load();
+        peers.iter().find_map(|(at, of, client)| {
+            let host = at.name().filter(|_| *of == side && client.id == id)?.host.clone();
+            Some((Arc::clone(client), host))
+        })
     }
 
     /// What is in force, without looking at the files.
@@ -139,7 +149,7 @@ impl Certificates {
     ) -> Vec<CertificateView> {
         let servers = self.servers.iter().map(|(_, s)| view("listener", &s.id, server(s)));
         let clients = self.clients.load();
-        servers.chain(clients.iter().map(|(_, c)| view("peer", &c.id, client(c)))).collect()
+        servers.chain(clients.iter().map(|(.., c)| view("peer", &c.id, client(c)))).collect()
     }
 
     fn tell(&self, views: &[CertificateView], faults: Vec<FileError>) {

@@ -87,7 +87,7 @@ impl Announced {
             if same {
                 return Reply::Known { taken: entry.taken };
             }
-            entry.node.address = said.address;
+            entry.node.address = said.address.into();
             return Reply::New { taken: entry.taken };
         }
         if settled.is_some_and(|address| address != said.address) {
@@ -101,7 +101,7 @@ impl Announced {
         }
         let node = NodeConfig {
             id: said.id.clone(),
-            address: said.address,
+            address: said.address.into(),
             transports: vec![said.transport],
             pool: rule.pool.clone(),
             weight: rule.weight,

@@ -58,7 +58,7 @@ impl Standing {
     /// Whether it may get a new call at all.
     #[must_use]
     pub fn is_out(&self, node: &Node, health: &Health) -> bool {
-        node.gone.is_some() || self.wanted.state != Wanted::Active || health.is_dead()
+        node.gone.is_some() || !node.is_known() || self.wanted.state != Wanted::Active || health.is_dead()
     }
 
     /// Soft evidence that panic ignores: what it says of itself, what its calls say, and what a program computed.

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! header   128 words   magic, version, number of cells, instance, boot id, seed
-//! cells    n × 16      head: word 0 mark, kind, length · 1 checksum, next cell · 2 serial · 3–8 marks · 9–15 bytes
+//! cells    n × 16      head: word 0 mark, kind, length · 1 checksum, next cell · 2 serial · 3–10 marks · 11–15 bytes
 //!                      more: word 0 mark, next cell · 1–15 bytes
 //! ```
 //!
 //! What a kill at any instruction leaves behind can be read: a record counts from the store of its first word, which comes last,
-//! and until the store of a zero there. Its bytes never change while it counts and have a checksum; its six *marks* change by one
+//! and until the store of a zero there. Its bytes never change while it counts and have a checksum; its eight *marks* change by one
 //! store each, every one meaningful by itself. Which cells are free is not written down: all that no record reaches are.
 //!
 //! A change of any of this, or of what records say, is a new [`VERSION`]; another one is set aside, never guessed at.
@@ -32,7 +32,7 @@ impl Memory for std::sync::Arc<[AtomicU64]> {
     }
 }
 
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 const MAGIC: u64 = u64::from_le_bytes(*b"TRKLJRNL");
 
 const AT_MAGIC: usize = 0;
@@ -46,7 +46,7 @@ const HEADER_WORDS: usize = 128;
 
 const CELL_WORDS: usize = 16;
 const CELL_BYTES: usize = CELL_WORDS * 8;
-pub const MARKS: usize = 6;
+pub const MARKS: usize = 8;
 const AT_MARKS: usize = 3;
 const HEAD_FIRST: usize = AT_MARKS + MARKS;
 const HEAD_BYTES: usize = (CELL_WORDS - HEAD_FIRST) * 8;
@@ -107,6 +107,31 @@ pub fn holds_nothing(words: &[AtomicU64]) -> bool {
     let Some((header, cells)) = words.split_at_checked(HEADER_WORDS) else { return false };
     let is_ours = header[AT_MAGIC].load(Acquire) == MAGIC && header[AT_VERSION].load(Relaxed) == VERSION;
     is_ours && cells.iter().step_by(CELL_WORDS).all(|first| first.load(Relaxed) & TAG != HEAD)
+}
+
+/// What anybody can tell of a journal, also of one that this build cannot read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    pub version: u64,
+    /// Id of the instance that it belongs to.
+    pub instance: String,
+    pub records: usize,
+}
+
+/// Header and cells have had these places in all versions.
+#[must_use]
+pub fn describe(words: &[AtomicU64]) -> Option<Description> {
+    let (header, cells) = words.split_at_checked(HEADER_WORDS)?;
+    (header[AT_MAGIC].load(Acquire) == MAGIC).then_some(())?;
+    let mut instance = [0; TEXT_WORDS * 8];
+    get_bytes(&header[AT_INSTANCE..][..TEXT_WORDS], &mut instance);
+    // As `put_text` wrote it: the length in front.
+    let length = usize::from(instance[0]).min(instance.len() - 1);
+    Some(Description {
+        version: header[AT_VERSION].load(Relaxed),
+        instance: String::from_utf8_lossy(&instance[1..=length]).into_owned(),
+        records: cells.iter().step_by(CELL_WORDS).filter(|first| first.load(Relaxed) & TAG == HEAD).count(),
+    })
 }
 
 pub struct Cells<M> {
@@ -366,7 +391,7 @@ mod tests {
         let kept: Vec<usize> = found.iter().map(|f| f.bytes.len()).collect();
         assert_eq!(kept, [0, 1, 55, 56, 57, 175, 177, 1_300, 9_000]);
         assert!(found.iter().all(|f| f.bytes == text(f.bytes.len()) && f.kind == 3));
-        assert_eq!(found[4].marks, [57, 57, 77, 57, 57, 57]);
+        assert_eq!(found[4].marks, [57, 57, 77, 57, 57, 57, 57, 57]);
         assert_eq!(again.free_cells(), cells.free_cells());
     }
 
@@ -407,7 +432,7 @@ mod tests {
     fn damage_costs_the_damaged_record_only_and_a_foreign_memory_is_refused() {
         let memory = memory(8_192);
         let mut cells = Cells::fresh(Arc::clone(&memory), OWNER, [1; 32]);
-        let places: Vec<Place> = (0..5).map(|i| cells.put(1, [0; MARKS], &text(400 + i)).unwrap()).collect();
+        let places: Vec<Place> = (0..5).map(|i| cells.put(1, [0; MARKS], &text(380 + i)).unwrap()).collect();
         cells.cell(places[2].0)[HEAD_FIRST].fetch_xor(1, Relaxed);
         // A chain that runs in a circle.
         let next = cells.cell(places[3].0)[1].load(Relaxed) as u32;

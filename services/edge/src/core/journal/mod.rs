@@ -17,7 +17,9 @@ pub mod cells;
 mod codec;
 pub mod records;
 
-pub use cells::{Found, MARKS, Memory, Owner, Place, Unusable, holds_nothing, words_for};
+pub use cells::{
+    Description, Found, MARKS, Memory, Owner, Place, Unusable, VERSION, describe, holds_nothing, words_for,
+};
 
 use cells::{Cells, Resumed};
 use codec::{Reader, Writer};

@@ -6,7 +6,7 @@ use domain::{CallId, LegId, Now};
 
 use super::{Found, Journal, MARKS, Place, Reader, Writer};
 use crate::core::challenge::Continuation;
-use crate::core::dialogs::{Dialog, Ending, Far, Phase};
+use crate::core::dialogs::{Dialog, Ending, Far, Hold, Phase};
 use crate::core::invite::{Branch, End, Invite};
 use crate::core::topology::{Peer, Topology};
 use crate::core::{Flow, Hop};
@@ -37,6 +37,8 @@ const BYE: usize = 2;
 const BYE_WALL: usize = 3;
 const REINVITES: usize = 4;
 const MOVED: usize = 5;
+const SESSION: usize = 6;
+const HOLD: usize = 7;
 
 /// A record that was read; `None` where it names what the settings no longer have.
 #[derive(Debug)]
@@ -105,6 +107,26 @@ fn pair(one: Option<u64>, other: Option<u64>) -> u64 {
 
 fn unpair(mark: u64) -> (u64, u64) {
     (mark >> 32, mark & 0xFFFF_FFFF)
+}
+
+/// A session's interval (s, at most 194 days) and its end (ms since boot, at most 34 years) in one mark: they change together.
+fn put_session((seconds, until_us): (u32, u64)) -> u64 {
+    u64::from(seconds.min(0x00FF_FFFF)) << 40 | (until_us / 1_000).min(0xFF_FFFF_FFFF)
+}
+
+fn session(mark: u64) -> Option<(u32, u64)> {
+    (mark > 0).then_some(((mark >> 40) as u32, (mark & 0xFF_FFFF_FFFF) * 1_000))
+}
+
+/// What was on hold before, and since when it is now, in milliseconds; the latter counts from the call's INVITE, plus one.
+fn put_hold(hold: Hold, received_us: u64) -> u64 {
+    let ms = |us: u64| u64::from(u32::try_from(us / 1_000).unwrap_or(u32::MAX));
+    ms(hold.before) << 32 | hold.since.map_or(0, |since| ms(since.saturating_sub(received_us)).saturating_add(1))
+}
+
+fn hold(mark: u64, received_us: u64) -> Hold {
+    let since = (mark & 0xFFFF_FFFF).checked_sub(1).map(|ms| received_us + ms * 1_000);
+    Hold { since, before: (mark >> 32) * 1_000 }
 }
 
 fn progress(invite: &Invite) -> [(usize, u64); 4] {
@@ -259,6 +281,8 @@ impl Journal {
         self.mark(place, ACK, dialog.ack_us.map_or(0, |t| t + 1));
         self.mark(place, REINVITES, u64::try_from(dialog.reinvites).unwrap_or(0));
         self.mark(place, MOVED, dialog.moved_to.map_or(0, |n| u64::from(topology.hash_of(Peer::Node(n))) + 1));
+        self.mark(place, SESSION, dialog.session.map_or(0, put_session));
+        self.mark(place, HOLD, put_hold(dialog.hold, dialog.received.mono_us));
         let ending = dialog.ending;
         if let Some(e) = ending {
             self.mark(place, BYE_WALL, e.received.wall_us.cast_unsigned());
@@ -468,8 +492,8 @@ impl Reading<'_> {
             answered,
             ack_us: found.marks[ACK].checked_sub(1),
             reinvites: i32::try_from(found.marks[REINVITES]).unwrap_or(i32::MAX),
-            // The next refresh says it again; until then only the longest call counts.
-            session: None,
+            session: session(found.marks[SESSION]),
+            hold: hold(found.marks[HOLD], received.mono_us),
             phase: if ending.is_some() { Phase::Ending } else { Phase::Open },
             ending,
             moved_to: moved.and_then(|hash| self.topology.node_by_hash(hash)),

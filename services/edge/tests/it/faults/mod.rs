@@ -51,7 +51,11 @@ impl Lab {
             nodes: nodes
                 .iter()
                 .enumerate()
-                .map(|(i, &address)| NodeConfig { id: format!("n{i}"), address, ..NodeConfig::default() })
+                .map(|(i, &address)| NodeConfig {
+                    id: format!("n{i}"),
+                    address: address.into(),
+                    ..NodeConfig::default()
+                })
                 .collect(),
             drain_ms: 100,
             ..config
