@@ -13,6 +13,7 @@ mod dead_log;
 mod dialogs;
 mod dispatch;
 mod dns;
+mod event_fields;
 mod failover;
 mod farm;
 mod faults;
