@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::config::{Admit, Config, ListenerConfig, NodeConfig, Side, Source, Transport};
+use crate::config::{Admit, Config, ListenerConfig, NextHop, NodeConfig, Side, Source, Transport};
 
 #[derive(Debug, Clone, Default)]
 pub struct Options {

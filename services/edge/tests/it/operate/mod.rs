@@ -78,7 +78,7 @@ impl Site {
         let trunk = |carrier: &CarrierHandle, called: bool| TrunkConfig {
             id: carrier.id().to_owned(),
             sources: vec![edge::Source::Port(carrier.addr())],
-            address: called.then(|| carrier.addr()),
+            address: called.then(|| carrier.addr().into()),
             ..TrunkConfig::default()
         };
         let mut config = Config {
@@ -157,7 +157,7 @@ impl Site {
 }
 
 pub fn node(switch: &SwitchHandle) -> NodeConfig {
-    NodeConfig { id: switch.id(), address: switch.sip_addr(), ..NodeConfig::default() }
+    NodeConfig { id: switch.id(), address: switch.sip_addr().into(), ..NodeConfig::default() }
 }
 
 fn problems(why: String) -> Problems {
