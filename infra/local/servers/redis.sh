@@ -46,4 +46,4 @@ redis_cli() { REDISCLI_AUTH=$(password) with_libraries timeout 5 "$(redis_tool r
 
 redis_healthy() { [ "$(redis_cli ping 2>/dev/null)" = PONG ]; }
 
-redis_env() { say "# redis: no setting takes it yet; it answers at $(redis_url)"; }
+redis_env() { say "# redis: for edges that share limits, [edge.hot_state] adapter = \"redis\", edges = …, url = \"$(redis_url)\""; }

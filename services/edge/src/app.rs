@@ -16,13 +16,14 @@ use crate::adapters::bell::Bell;
 use crate::adapters::control::{ControlHandler, topics};
 use crate::adapters::decisions::Decisions;
 use crate::adapters::dns::Resolver;
+use crate::adapters::hot_state::{self, HotState, InProcess, LEASE, Redis};
 use crate::adapters::names::Follower;
 use crate::adapters::names_file::NamesFile;
 use crate::adapters::nodes::NodesHandler;
 use crate::adapters::shard::Shard;
 use crate::adapters::tls::renew::{self, Certificates};
 use crate::adapters::{journal, last_good, sockets, streams};
-use crate::config::{Config, Side, SipName};
+use crate::config::{Config, HotAdapter, Side, SipName};
 use crate::core::control::Control;
 use crate::core::names::{Entry, Names};
 use crate::core::{Input, Proxy, Setup, Snapshot, Topology, blocks};
@@ -189,6 +190,7 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
     kit.life
         .spawn_thread("shard-0", TaskOptions::critical().stall_after(STALL), move |task| shard.run(&task))
         .context("the thread of the shard")?;
+    share_limits(&config, &kit, &view.snapshot, updates.clone(), bell.clone())?;
     follow_nodes(&kit, stream.clone(), updates.clone(), bell.clone());
     follow_control(&kit, stream, Arc::clone(&desk));
     certificates.register(&kit.metrics);
@@ -207,6 +209,26 @@ pub async fn run(config: Config, kit: kit::Service, stream: stream::Client) -> a
         kit::admin::serve(settings, "edge.admin", &kit.life, &kit.metrics, running.routes())?;
     }
     Ok(running)
+}
+
+/// What edges use of the trunks that they share; one alone shares with itself.
+fn share_limits(
+    config: &Config,
+    kit: &kit::Service,
+    snapshot: &Arc<ArcSwap<Snapshot>>,
+    updates: mpsc::Sender<crate::adapters::shard::Update>,
+    bell: Bell,
+) -> anyhow::Result<()> {
+    let settings = &config.hot_state;
+    let store: Arc<dyn HotState> = match settings.adapter {
+        HotAdapter::InProcess => Arc::new(InProcess::new(Arc::clone(&kit.clock), LEASE)),
+        HotAdapter::Redis => Arc::new(Redis::new(settings.url.expose(), &settings.key, LEASE)?),
+    };
+    let (snapshot, interval) = (Arc::clone(snapshot), Duration::from_millis(settings.interval_ms));
+    kit.life.spawn("hot-state", TaskOptions::default(), move |task| {
+        hot_state::keep(store, snapshot, interval, (updates, bell), task)
+    });
+    Ok(())
 }
 
 fn follow_control(kit: &kit::Service, stream: stream::Client, desk: Arc<Desk>) {

@@ -1,6 +1,9 @@
 //! Settings of the edge, section `[edge]`. Everything that a call needs is in here or in the control topics; nothing is
 //! looked up while a call is set up: next hops that are names are looked up beside the calls.
 
+mod admission;
+mod dial;
+mod hot_state;
 mod next_hop;
 mod operate;
 pub mod policy;
@@ -15,6 +18,9 @@ use kit::admin::AdminConfig;
 use kit::settings::{Check, Problem, join};
 use serde::{Deserialize, Serialize};
 
+pub use admission::AdmissionConfig;
+pub use dial::{DialConfig, DialRule, RangesFile};
+pub use hot_state::{HotAdapter, HotStateConfig};
 pub use next_hop::{NextHop, SipName};
 pub use operate::{DialledNumber, FirewallConfig, Ports};
 pub use pools::{BreakerConfig, JoinConfig, JoinRule, NodeState, PoolConfig};
@@ -42,6 +48,9 @@ pub struct Config {
     pub dns: DnsConfig,
     pub timers: TimerConfig,
     pub limits: LimitConfig,
+    pub admission: AdmissionConfig,
+    pub dial: DialConfig,
+    pub hot_state: HotStateConfig,
     pub streams: StreamConfig,
     /// For `trunkline edge firewall`.
     pub firewall: FirewallConfig,
@@ -212,14 +221,40 @@ pub struct TrunkConfig {
     /// Pool of nodes that its calls go to.
     #[serde(default = "default_pool")]
     pub pool: String,
-    /// New calls per second; 0 = no limit.
+    /// New calls per second from it; 0 = no limit.
     #[serde(default)]
     pub cps: f64,
+    /// Calls at once, from it and to it; 0 = no limit.
+    #[serde(default)]
+    pub calls: u32,
+    /// What a call above these is answered with. Without Retry-After: a carrier would turn all its traffic away.
+    #[serde(default = "default_limit_status")]
+    pub limit_status: u16,
+    /// What it may send; empty: everything. What a call needs for its own working always passes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// By what it may send, like `["tls"]`; empty: by anything. What comes by another transport is a stranger's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_transports: Vec<Transport>,
+    /// Who its certificate must name (TLS and WSS with `tls.client_ca`); of several trunks at one address it tells which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_subject: Option<String>,
+    /// Never blocked by any rule.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// Instead of the common list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency: Option<Vec<String>>,
+    /// The numbers of that country (ISO 3166, like `DE`) instead of the common list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency_country: Option<String>,
+    /// Emergency calls per second and at once that are kept for it beside its limits.
+    #[serde(default = "default_emergency_cps")]
+    pub emergency_cps: f64,
+    #[serde(default = "default_emergency_calls")]
+    pub emergency_calls: u32,
     /// What is changed in its messages, and refused.
     #[serde(default)]
     pub policy: policy::PolicyConfig,
@@ -395,6 +430,18 @@ pub struct StreamConfig {
     pub upgrade_ms: u64,
 }
 
+fn default_limit_status() -> u16 {
+    503
+}
+
+fn default_emergency_cps() -> f64 {
+    5.0
+}
+
+fn default_emergency_calls() -> u32 {
+    10
+}
+
 fn default_pool() -> String {
     "inbound".to_owned()
 }
@@ -439,6 +486,9 @@ impl Default for Config {
             dns: DnsConfig::default(),
             timers: TimerConfig::default(),
             limits: LimitConfig::default(),
+            admission: AdmissionConfig::default(),
+            dial: DialConfig::default(),
+            hot_state: HotStateConfig::default(),
             streams: StreamConfig::default(),
             firewall: FirewallConfig::default(),
             drain_ms: 5_000,
@@ -499,8 +549,17 @@ impl Default for TrunkConfig {
             tls: None,
             pool: default_pool(),
             cps: 0.0,
+            calls: 0,
+            limit_status: default_limit_status(),
+            methods: Vec::new(),
+            source_transports: Vec::new(),
+            source_subject: None,
+            pinned: false,
             account: None,
             emergency: None,
+            emergency_country: None,
+            emergency_cps: default_emergency_cps(),
+            emergency_calls: default_emergency_calls(),
             policy: policy::PolicyConfig::default(),
             late_2xx: Late2xx::Relay,
         }
@@ -678,9 +737,7 @@ impl Check for Config {
             }
             trunk.policy.check(&join(&at, "policy"), out);
             self.check_name(trunk.address.as_ref(), &trunk.transports, &at, out);
-            if !(trunk.cps >= 0.0 && trunk.cps.is_finite()) {
-                out.push(Problem::new(join(&at, "cps"), trunk.cps, "0 (no limit) or more"));
-            }
+            self.check_trunk_limits(trunk, &at, out);
             if !self.nodes.is_empty() && !self.has_members(&trunk.pool) {
                 out.push(Problem::new(join(&at, "pool"), &trunk.pool, "the pool of at least one node"));
             }
@@ -729,6 +786,10 @@ impl Check for Config {
                 out.push(Problem::new(&key, "[]", "at least one trunk"));
             }
         }
+        self.admission.check(&join(at, "admission"), out);
+        self.hot_state.check(&join(at, "hot_state"), out);
+        let trunks: Vec<&str> = self.trunks.iter().map(|t| t.id.as_str()).collect();
+        self.dial.check_with(&join(at, "dial"), &trunks, out);
         let probe = &self.probe;
         if !(probe.resend_ms < probe.timeout_ms && probe.timeout_ms < probe.interval_ms) {
             let value = format!("{} / {} / {}", probe.resend_ms, probe.timeout_ms, probe.interval_ms);

@@ -13,14 +13,16 @@ pub mod firewall;
 pub mod host;
 mod metrics;
 
+pub use adapters::hot_state;
 pub use adapters::journal::{JournalReport, inspect as inspect_journals};
 pub use app::{Running, run};
 pub use config::{
-    Admit, BreakerConfig, Config, DialledNumber, DnsConfig, FirewallConfig, JoinConfig, JoinRule, Late2xx, LimitConfig,
-    ListenerConfig, NextHop, NodeConfig, NodeState, PoolConfig, ProbeConfig, RouteConfig, Side, SipName, Source,
-    StreamConfig, TimerConfig, TlsConfig, TlsPeerConfig, Transport, TrunkConfig,
+    AdmissionConfig, Admit, BreakerConfig, Config, DialConfig, DialRule, DialledNumber, DnsConfig, FirewallConfig,
+    HotAdapter, HotStateConfig, JoinConfig, JoinRule, Late2xx, LimitConfig, ListenerConfig, NextHop, NodeConfig,
+    NodeState, PoolConfig, ProbeConfig, RangesFile, RouteConfig, Side, SipName, Source, StreamConfig, TimerConfig,
+    TlsConfig, TlsPeerConfig, Transport, TrunkConfig,
 };
 pub use core::journal::Description as JournalDescription;
-pub use core::{BlockSnapshot, Counters, NodeSnapshot as NodeView, Snapshot, TrunkSnapshot};
+pub use core::{BlockSnapshot, Counters, Knock, NodeSnapshot as NodeView, Snapshot, TrunkSnapshot};
 pub use desk::{Source as SettingsSource, notes};
 pub use error::Error;

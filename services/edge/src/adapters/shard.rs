@@ -23,6 +23,7 @@ use super::decisions::Notes;
 use super::icmp;
 use super::streams::Port;
 use super::wait::Waiting;
+use crate::core::admission::Told;
 use crate::core::control::Control;
 use crate::core::names::Names;
 use crate::core::{Action, Fresh, Hop, Input, NodeNews, Proxy, Snapshot};
@@ -49,6 +50,8 @@ pub enum Update {
     Drain(bool),
     /// Somebody wants to see what no snapshot holds. Short and seldom: calls wait for it.
     Look(Box<dyn FnOnce(&Proxy) + Send>),
+    /// What the edges that share limits use of them.
+    Shared(Arc<Told>),
 }
 
 pub struct Shard {
@@ -96,6 +99,7 @@ impl Shard {
             names: self.names,
             inbox: Inbox::new(),
             refused: Vec::new(),
+            standing_since: None,
         }
         .work(task, &self.bell, self.drain)
         .context("waiting for packets")
@@ -122,6 +126,8 @@ struct Loop {
     names: watch::Receiver<Arc<Names>>,
     inbox: Inbox,
     refused: Vec<SocketAddr>,
+    /// Since when the sockets were not seen empty.
+    standing_since: Option<u64>,
 }
 
 impl Loop {
@@ -151,19 +157,21 @@ impl Loop {
             }
             let wake_at = self.proxy.deadline().map_or(u64::MAX, later).min(refresh_at);
             waiting.wait(Duration::from_micros(wake_at.saturating_sub(now.mono_us)))?;
+            let mut stands = false;
             for (at, &listener) in listeners.iter().enumerate() {
                 let told = waiting.told(at + 1);
                 if told.error {
                     self.take_refusals(listener);
                 }
                 if told.readable {
-                    self.read(listener);
+                    stands |= self.read(listener);
                 }
             }
             if waiting.told(0).readable {
                 self.look_for_mail(bell);
             }
             let now = self.clock.now();
+            self.note_standing(now, stands);
             if self.proxy.deadline().is_some_and(|at| at <= now.mono_us) {
                 self.give(now, Input::Timer);
             }
@@ -182,6 +190,10 @@ impl Loop {
         while let Ok(update) = self.updates.try_recv() {
             let (control, ack) = match update {
                 Update::Control { control, ack } => (control, ack),
+                Update::Shared(told) => {
+                    self.give(self.clock.now(), Input::Shared(told));
+                    continue;
+                }
                 Update::Nodes(news) => {
                     for told in news {
                         self.give(self.clock.now(), Input::Node(told));
@@ -225,9 +237,10 @@ impl Loop {
         bell.ring();
     }
 
-    fn read(&mut self, listener: usize) {
+    /// True when its turn ended before the socket was empty.
+    fn read(&mut self, listener: usize) -> bool {
         for _ in 0..TURN {
-            let Some(socket) = &self.ways.sockets[listener] else { return };
+            let Some(socket) = &self.ways.sockets[listener] else { return false };
             match self.inbox.take(socket) {
                 Ok(taken) => {
                     let now = self.clock.now();
@@ -239,13 +252,21 @@ impl Loop {
                     }
                     self.ways.send(&mut self.proxy);
                     if taken < BATCH {
-                        return;
+                        return false;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(_) => self.take_refusals(listener),
             }
         }
+        true
+    }
+
+    /// How long packets have been waiting is the machine's sign that it has too much to do.
+    fn note_standing(&mut self, now: Now, stands: bool) {
+        let since = stands.then(|| self.standing_since.unwrap_or(now.mono_us));
+        self.standing_since = since;
+        self.proxy.note_standing(now, since.map_or(0, |at| now.mono_us - at));
     }
 
     fn take_refusals(&mut self, listener: usize) {
@@ -299,6 +320,7 @@ impl Ways {
                     tracing::info!(node.id = id, "a node that had announced itself is gone");
                     self.tell_desk(NodeWord::Left(id));
                 }
+                Action::Notice(notice) => super::notices::log(&notice),
             }
         }
     }

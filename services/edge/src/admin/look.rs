@@ -32,6 +32,11 @@ pub async fn blocks(State(office): State<Office>) -> Json<impl Serialize> {
     Json(office.view.snapshot().blocks)
 }
 
+/// Who sends and is neither trunk nor node, the loudest first, each with the lines that would let it in.
+pub async fn knocking(State(office): State<Office>) -> Json<impl Serialize> {
+    Json(office.view.snapshot().knocking.to_vec())
+}
+
 pub async fn certificates(State(office): State<Office>) -> Json<impl Serialize> {
     Json(office.certificates.view())
 }

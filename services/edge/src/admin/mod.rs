@@ -48,6 +48,7 @@ pub(crate) fn routes(office: Office) -> Router {
         .route("/v1/names", get(look::names))
         .route("/v1/blocks", get(look::blocks).post(changes::block))
         .route("/v1/limits", get(look::limits))
+        .route("/v1/knocking", get(look::knocking))
         .route("/v1/counters", get(look::counters))
         .route("/v1/settings", get(look::settings))
         .route("/v1/dialogs", get(calls::dialogs))

@@ -11,7 +11,6 @@ use sip::transaction::{InviteServer, ServerInput};
 use sip::{Message, Uri, Verdict, host_ip};
 
 use super::challenge::Continuation;
-use super::control::{Number, Subject};
 use super::down::Down;
 use super::invite::{Invite, Kept, Kind, Route, Times};
 use super::passing::Changes;
@@ -29,11 +28,13 @@ pub(super) struct Refusal {
     pub unsupported: Option<String>,
     /// With a 422: the shortest session (s).
     pub min_se: Option<u32>,
+    /// With a 503 of the whole edge (s).
+    pub retry_after: Option<u32>,
 }
 
 impl Refusal {
     pub(super) fn new(status: u16, reason: &'static str) -> Refusal {
-        Refusal { status, reason, unsupported: None, min_se: None }
+        Refusal { status, reason, unsupported: None, min_se: None, retry_after: None }
     }
 }
 
@@ -71,6 +72,11 @@ impl Proxy {
             ..SipDecision::default()
         };
         let verdict = self.admit(cx, m, judged, &mut invite, &mut decision);
+        if let (Err(refusal), Peer::Trunk(trunk)) = (&verdict, cx.peer)
+            && !self.trunks[trunk].refused.take(cx.now.mono_us, self.config.limits.refused_events)
+        {
+            return self.refuse_lightly(cx, m, trunk, refusal);
+        }
         let slot = self.invites.reserve();
         self.servers.insert(key, ServerRef::Invite(slot));
         self.merged.insert(merged, slot);
@@ -163,18 +169,7 @@ impl Proxy {
         if self.draining {
             return Err(Refusal::new(503, "draining"));
         }
-        if self.setting_up >= self.config.limits.open_invites {
-            decision.limit_rule = Some("edge/open_invites".to_owned());
-            decision.limit_result = Some("limited".to_owned());
-            return Err(Refusal::new(503, "limit"));
-        }
-        if let Peer::Trunk(t) = cx.peer {
-            let dialled = invite.parties.callee_raw.as_deref().unwrap_or_default();
-            if !self.topology.trunks[t].emergency.iter().any(|n| n == dialled) {
-                self.limit(cx, t, decision)?;
-                self.blocks(cx, t, invite, decision)?;
-            }
-        }
+        self.may_call(cx, m, invite, decision)?;
         match down {
             Some(down) => {
                 self.go_down(down, invite, decision);
@@ -228,44 +223,6 @@ impl Proxy {
         host_ip(host).is_some_and(|ip| self.topology.is_own(std::net::SocketAddr::new(ip, 5060)))
     }
 
-    fn limit(&mut self, cx: &Cx, trunk: usize, decision: &mut SipDecision) -> Result<(), Refusal> {
-        if self.topology.trunks[trunk].cps <= 0.0 {
-            return Ok(());
-        }
-        let left = self.trunks[trunk].bucket.take(cx.now.mono_us);
-        decision.limit_rule = Some(format!("trunk/{}/cps", self.topology.trunks[trunk].id));
-        decision.limit_result = Some(if left.is_ok() { "pass" } else { "limited" }.to_owned());
-        decision.limit_tokens_left = Some(left.unwrap_or_else(|l| l));
-        if left.is_ok() {
-            return Ok(());
-        }
-        self.counters.limited += 1;
-        Err(Refusal::new(503, "limit"))
-    }
-
-    fn blocks(&mut self, cx: &Cx, trunk: usize, invite: &Invite, decision: &mut SipDecision) -> Result<(), Refusal> {
-        let parties = &invite.parties;
-        let number = |raw: &'_ Option<String>| raw.clone().unwrap_or_default();
-        let (caller, callee) = (number(&parties.caller_raw), number(&parties.callee_raw));
-        let trunk = &self.topology.trunks[trunk];
-        let subject = Subject {
-            trunk: &trunk.id,
-            account: parties.account.as_deref(),
-            source: cx.hop.addr,
-            caller: Number { raw: &caller, e164: parties.caller_e164.as_deref() },
-            callee: Number { raw: &callee, e164: parties.callee_e164.as_deref() },
-        };
-        let verdict = self.control.judge(cx.now.wall_us, &subject);
-        decision.block_version.clone_from(&self.control.block_version);
-        decision.shadow_blocks = verdict.shadow.iter().map(|r| r.key.clone()).collect();
-        self.counters.shadow_hits += verdict.shadow.len() as u64;
-        let Some(rule) = verdict.enforced else { return Ok(()) };
-        decision.block_id = Some(rule.key.clone());
-        decision.block_mode = Some("enforce".to_owned());
-        self.counters.blocked += 1;
-        Err(Refusal::new(rule.status, "block"))
-    }
-
     pub(super) fn choose_route(
         &mut self,
         cx: &Cx,
@@ -285,29 +242,34 @@ impl Proxy {
                 if self.has_next(invite) { Ok(()) } else { Err(Refusal::new(503, "no_node")) }
             }
             Peer::Node(_) => {
-                let number = invite.parties.callee_raw.as_deref().unwrap_or_default();
-                let route = self.topology.route(number).ok_or(Refusal::new(404, "no_route"))?;
-                decision.route_rule = Some(format!("prefix/{}", route.prefix));
-                decision.algorithm = Some("ordered".to_owned());
-                let (mut trunks, mut denied) = (Vec::with_capacity(route.trunks.len()), None);
-                for &t in route.trunks.iter().filter(|&&t| self.topology.trunks[t].address.is_some()) {
-                    match self.topology.trunks[t].policy.admit(m) {
-                        Ok(()) => trunks.push(t),
-                        Err(why) => denied = denied.or(Some(why)),
-                    }
-                }
+                let number = invite.parties.callee_raw.clone().unwrap_or_default();
+                let route = self.topology.route(&number).ok_or(Refusal::new(404, "no_route"))?;
+                let prefix = route.prefix.clone();
+                let is_open = |&&t: &&usize| self.topology.trunks[t].address.is_some();
+                let open: Vec<usize> = route.trunks.iter().filter(is_open).copied().collect();
                 let is_unknown = |&t: &usize| {
                     let trunk = &self.topology.trunks[t];
                     trunk.name.is_some() && trunk.address.is_none()
                 };
-                if trunks.is_empty() && denied.is_none() && route.trunks.iter().any(is_unknown) {
+                let waits_for_dns = route.trunks.iter().any(is_unknown);
+                decision.route_rule = Some(format!("prefix/{prefix}"));
+                decision.algorithm = Some("ordered".to_owned());
+                let (mut trunks, mut denied) = (Vec::with_capacity(open.len()), None::<Refusal>);
+                for t in open {
+                    let policy = self.topology.trunks[t].policy.admit(m).map_err(Refusal::from);
+                    match policy.and_then(|()| self.trunk_takes(t, m, &number, decision)) {
+                        Ok(()) => trunks.push(t),
+                        Err(why) => denied = denied.or(Some(why)),
+                    }
+                }
+                if trunks.is_empty() && denied.is_none() && waits_for_dns {
                     return Err(Refusal::new(503, "no_address"));
                 }
                 if trunks.is_empty() {
                     // A trunk that would take the call in another form says what is wrong with this one.
-                    return Err(denied.map_or_else(|| Refusal::new(404, "no_route"), Refusal::from));
+                    return Err(denied.unwrap_or_else(|| Refusal::new(404, "no_route")));
                 }
-                invite.route = Route::Trunks { prefix: route.prefix.clone(), trunks };
+                invite.route = Route::Trunks { prefix, trunks };
                 Ok(())
             }
         }
@@ -323,15 +285,9 @@ impl Proxy {
         refusal: Refusal,
     ) {
         self.counters.refused += 1;
-        let unsupported = refusal.unsupported.clone().unwrap_or_default();
-        let min_se = refusal.min_se.map(|s| s.to_string()).unwrap_or_default();
-        let extra = [("Unsupported", unsupported.as_bytes()), ("Min-SE", min_se.as_bytes())];
-        let add = match (&refusal.unsupported, refusal.min_se) {
-            (Some(_), _) => &extra[..1],
-            (None, Some(_)) => &extra[1..],
-            (None, None) => &[],
-        };
-        invite.last = self.local_answer(m, cx.hop.addr, refusal.status, add);
+        let extra = self.extra(cx, &refusal);
+        let add = extra.as_ref().map(|(name, value)| (*name, value.as_bytes()));
+        invite.last = self.local_answer(m, cx.hop.addr, refusal.status, add.as_slice());
         invite.finished = Some(refusal.status);
         invite.times.finished = Some(invite.since(cx.now));
         self.setting_up -= 1;
@@ -339,25 +295,41 @@ impl Proxy {
         if schemas::grammar::is_challenge(refusal.status) {
             self.remember_challenge(cx.now, invite, refusal.status, None);
         }
-        let told = match cx.peer {
-            Peer::Trunk(t) => self.trunks[t].refused.take(cx.now.mono_us, self.config.limits.refused_events),
-            Peer::Node(_) => true,
-        };
         decision.reason = Some(refusal.reason.to_owned());
-        if told {
-            self.tell_refused(cx, m, invite, decision, refusal.status);
-        } else if let Peer::Trunk(t) = cx.peer {
-            let refused = super::rejections::Refused {
-                hop: cx.hop,
-                trunk: Some(t),
-                bytes: m.bytes().len(),
-                reason: refusal.reason,
-                method: Some("INVITE"),
-                answered: true,
-            };
-            self.rejections.count_trunk(cx.now.wall_us, t, &refused);
-        }
+        self.tell_refused(cx, m, invite, decision, refusal.status);
         self.send(cx.back, invite.last.clone());
+    }
+
+    /// The same for what is above so many per second and trunk: without state and event, so that no flood of calls that are refused
+    /// anyway takes the room of others.
+    fn refuse_lightly(&mut self, cx: &Cx, m: &Message<'_>, trunk: usize, refusal: &Refusal) {
+        self.counters.refused += 1;
+        let extra = self.extra(cx, refusal);
+        let add = extra.as_ref().map(|(name, value)| (*name, value.as_bytes()));
+        self.answer_statelessly(cx, m, refusal.status, add.as_slice());
+        let refused = super::admission::Refused {
+            hop: cx.hop,
+            trunk: Some(trunk),
+            bytes: m.bytes().len(),
+            reason: refusal.reason,
+            method: Some("INVITE"),
+            answered: true,
+        };
+        self.admission.rejections.count_trunk(cx.now.wall_us, trunk, &refused);
+    }
+
+    /// The header that goes with a refusal.
+    fn extra(&self, cx: &Cx, refusal: &Refusal) -> Option<(&'static str, String)> {
+        match (refusal.unsupported.clone(), refusal.min_se, refusal.retry_after) {
+            (Some(unsupported), ..) => Some(("Unsupported", unsupported)),
+            (None, Some(min_se), _) => Some(("Min-SE", min_se.to_string())),
+            (None, None, Some(seconds)) => Some(("Retry-After", seconds.to_string())),
+            _ if refusal.status == 405 => {
+                let trunk = super::receive::trunk_index(cx.peer)?;
+                Some(("Allow", self.topology.trunks[trunk].methods.allow.clone()))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -370,6 +342,9 @@ fn check_message(m: &Message<'_>, judged: Verdict, to_client: bool) -> Result<()
     let uri = Uri::parse(m.uri()).map_err(|_| Refusal::new(400, "request_uri"))?;
     if to_client && (uri.is_sip() || uri.is_sips()) {
         // The contact of somebody who registered: it need not be a number.
+        return Ok(());
+    }
+    if uri.is_service_sos() {
         return Ok(());
     }
     if !(uri.is_sip() || uri.is_tel()) {

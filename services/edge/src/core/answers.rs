@@ -162,6 +162,9 @@ impl Proxy {
                     self.nodes[n].attempts += 1;
                 }
             }
+            if !counted {
+                self.trunk_call_begins(invite.peer, target);
+            }
             self.open_dialog(cx.now, invite, at, m, late);
             if late {
                 self.counters.late_answers += 1;
@@ -236,10 +239,13 @@ impl Proxy {
         if let (Peer::Node(n), End::NoFirstResponse | End::TimedOut) = (target, end) {
             self.nodes[n].timeouts += 1;
         }
-        self.uncount(target, counted);
+        self.uncount(invite.peer, target, counted);
     }
 
-    pub(super) fn uncount(&mut self, target: Peer, counted: bool) {
+    pub(super) fn uncount(&mut self, caller: Peer, target: Peer, counted: bool) {
+        if counted {
+            self.trunk_call_ends(caller, target);
+        }
         if let (Peer::Node(n), true) = (target, counted) {
             self.nodes[n].calls_now -= 1;
             self.nodes[n].ended += 1;

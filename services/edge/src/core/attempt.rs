@@ -149,6 +149,7 @@ impl Proxy {
             self.nodes[n].calls_now += 1;
             self.nodes[n].attempts += 1;
         }
+        self.trunk_call_begins(invite.peer, target);
         self.clients.insert(name.key, ClientRef::Invite(slot, invite.branches.len()));
         invite.branches.push(Branch {
             attempt,
@@ -166,7 +167,7 @@ impl Proxy {
             abandoned: false,
             end: None,
             answered: false,
-            counted: matches!(target, Peer::Node(_)),
+            counted: true,
             dead: false,
             response: None,
             successes: Vec::new(),
@@ -263,6 +264,10 @@ impl Proxy {
 fn rewrite_uri(uri: &[u8], to: SocketAddr, transport: Transport) -> Vec<u8> {
     let mut text = String::with_capacity(uri.len() + 24);
     if let Ok(old) = Uri::parse(uri) {
+        if old.is_service_sos() {
+            // Whoever is next knows who helps there.
+            return uri.to_vec();
+        }
         let user = if old.is_tel() { old.number() } else { old.user.unwrap_or_default() };
         let _ = write!(text, "sip:{}@{to}{}", String::from_utf8_lossy(user), transport.as_uri_param());
         if old.is_tel() {

@@ -50,6 +50,8 @@ impl Proxy {
         }
         self.forget_absorbed(now);
         self.keep_open(now);
+        self.watch_trunks(now);
+        self.watch_shares(now);
         self.report_rejections(now);
         if now.mono_us >= self.next_summary {
             self.next_summary = now.mono_us + SUMMARY;
@@ -59,21 +61,6 @@ impl Proxy {
                 }
             }
         }
-    }
-
-    fn report_rejections(&mut self, now: Now) {
-        if self.rejections.is_empty() {
-            return;
-        }
-        let listeners = &self.topology.listeners;
-        let trunks = &self.topology.trunks;
-        let rows = self.rejections.close(
-            now.wall_us,
-            &self.topology.edge_id,
-            |l| listeners.get(l).map(|l| (l.id.clone(), l.transport.as_str())).unwrap_or_default(),
-            |t| trunks.get(t).map(|t| t.id.clone()).unwrap_or_default(),
-        );
-        self.out.extend(rows.into_iter().map(|row| Action::Rejections(Box::new(row))));
     }
 
     pub(super) fn tick_health(&mut self, now: Now, node: usize) {

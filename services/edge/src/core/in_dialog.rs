@@ -97,6 +97,9 @@ impl Proxy {
                 return;
             }
         }
+        if self.acknowledges_us(m) {
+            return;
+        }
         let opened = self.opened(cx, m);
         let mut index = Index::new();
         let opened = opened.as_ref().and_then(|bytes| index.parse(bytes).ok());

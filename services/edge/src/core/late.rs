@@ -155,10 +155,10 @@ impl Proxy {
         let Some(dialog) = self.dialogs.get_mut(slot) else { return };
         self.journal.remove_later(dialog.kept.take());
         let Some(dialog) = self.dialogs.get(slot) else { return };
-        let callee = dialog.callee;
+        let (caller, callee) = (dialog.caller, dialog.callee);
         let event = self.end_event(now, dialog, how);
         self.counters.ended += 1;
-        self.uncount(callee, true);
+        self.uncount(caller, callee, true);
         self.out.push_back(super::Action::Transaction(Box::new(event)));
     }
 
@@ -181,7 +181,7 @@ impl Proxy {
         branch.facts.status = Some(m.status());
         branch.facts.to_tag = Some(facts::text(m.to_tag()));
         let (target, counted) = (branch.target, std::mem::take(&mut branch.counted));
-        self.uncount(target, counted);
+        self.uncount(invite.peer, target, counted);
         self.send(hop, ack);
         if invite.kind == Kind::Initial {
             self.counters.late_answers += 1;

@@ -113,7 +113,8 @@ impl Proxy {
         let Some(dialog) = self.dialogs.get_mut(slot) else { return };
         self.journal.remove_later(dialog.kept.take());
         let Some(dialog) = self.dialogs.get(slot) else { return };
-        let (callee, call, sip_call_id) = (dialog.callee, dialog.call, dialog.sip_call_id.to_string());
+        let (caller, callee) = (dialog.caller, dialog.callee);
+        let (call, sip_call_id) = (dialog.call, dialog.sip_call_id.to_string());
         let mut event = self.end_event(now, dialog, Err("node_lost"));
         if let Some(end) = &mut event.dialog {
             end.released_by = Some(if bye.is_some() { "edge" } else { "node" }.to_owned());
@@ -121,7 +122,7 @@ impl Proxy {
             end.bye_sent = bye.is_some();
         }
         self.counters.ended += 1;
-        self.uncount(callee, true);
+        self.uncount(caller, callee, true);
         self.out.push_back(Action::Transaction(Box::new(event)));
         if let Some((to, hop, name, bytes)) = bye {
             self.counters.orphan_byes += 1;

@@ -7,6 +7,7 @@
 //! followed by exactly one `answered` or `final`; after `answered` exactly one `ended` or `lost`; nothing is ever sent in
 //! answer to a source that is neither trunk nor node.
 
+pub mod admission;
 mod admit;
 mod announce;
 mod answers;
@@ -36,7 +37,6 @@ mod invite;
 pub mod journal;
 mod keep_alive;
 mod late;
-mod limits;
 mod links;
 mod lost;
 pub mod names;
@@ -46,7 +46,6 @@ mod receive;
 mod refusals;
 mod register;
 mod registered;
-mod rejections;
 mod relay;
 mod relays;
 mod reload;
@@ -74,6 +73,7 @@ use schemas::{NodeHealth, SipRejections, SipTransaction};
 use sip::transaction::Timers as SipTimers;
 use sip::{Index, Reject};
 
+pub use admission::Knock;
 pub use announce::Newcomer;
 pub use dialog_list::{DialogFilter, DialogPage, DialogView};
 pub use hop::{Flow, FlowIdentity, Hop};
@@ -85,6 +85,7 @@ pub use topology::{Peer, Topology};
 pub use watch::News;
 
 use crate::config::Config;
+use admission::{Admission, Knocked, TrunkState};
 use branch::BranchKey;
 use challenge::Challenges;
 use control::Control;
@@ -95,13 +96,11 @@ use flows::Flows;
 use hash::{KeyedMap, Random, Seed};
 use invite::Invite;
 use journal::Journal;
-use limits::{Bucket, Budget};
 use lost::Losing;
 use names::Names;
 use names::shunned::Shunned;
 use policy::KeepAlives;
 use registered::Registered;
-use rejections::Rejections;
 use relay::Relay;
 use slab::{Slab, Slot};
 use timers::{Armed, Owner, Timers};
@@ -158,6 +157,8 @@ pub enum Input<'a> {
     Node(NodeNews),
     /// What DNS says about the next hops that are names.
     Names(Arc<Names>),
+    /// What the edges that share the limits of trunks use of them.
+    Shared(Arc<admission::Told>),
     /// Take no new calls.
     Drain,
     /// Take them again.
@@ -181,6 +182,17 @@ pub enum Action {
     Announced(Box<Newcomer>),
     /// A node that came that way is silent, down and without calls: it may leave the settings.
     Departed(String),
+    /// Somebody should read this.
+    Notice(Box<Notice>),
+}
+
+/// For the log.
+#[derive(Debug)]
+pub enum Notice {
+    /// A source that is neither trunk nor node.
+    Knock(Knocked),
+    /// More calls come by UDP from a trunk's address than it may make, and come twice like its own.
+    Flood { trunk: String },
 }
 
 /// Where in a table a server transaction lives.
@@ -233,12 +245,6 @@ impl Times {
             weight_max_age: i64::try_from(timers.weight_max_age_s).unwrap_or(i64::MAX).saturating_mul(1_000_000),
         }
     }
-}
-
-#[derive(Debug)]
-struct TrunkState {
-    bucket: Bucket,
-    refused: Budget,
 }
 
 /// What the machine is built from.
@@ -300,7 +306,7 @@ pub struct Proxy {
     health: Vec<Health>,
     nodes: Vec<Standing>,
     trunks: Vec<TrunkState>,
-    rejections: Rejections,
+    admission: Admission,
     digests: Digests,
     counters: Counters,
     draining: bool,
@@ -319,8 +325,7 @@ impl Proxy {
         let seed = Seed::new(journal.seed().unwrap_or(entropy));
         let mut half = [0; 16];
         half.copy_from_slice(&entropy[..16]);
-        let trunk =
-            |t: &topology::Trunk| TrunkState { bucket: Bucket::new(t.cps, now.mono_us), refused: Budget::default() };
+        let trunk = |t: &topology::Trunk| TrunkState::new(&config.admission, t);
         let mut proxy = Proxy {
             times: Times::new(&config),
             keys,
@@ -357,7 +362,7 @@ impl Proxy {
             health: topology.nodes.iter().map(|_| Health::new(now.mono_us, &config.probe)).collect(),
             nodes: topology.nodes.iter().map(|_| Standing::default()).collect(),
             trunks: topology.trunks.iter().map(trunk).collect(),
-            rejections: Rejections::default(),
+            admission: Admission::new(seed, &config),
             digests: Digests::default(),
             counters: Counters::default(),
             draining: false,
@@ -373,6 +378,7 @@ impl Proxy {
         for node in 0..proxy.nodes.len() {
             proxy.nodes[node].told = proxy.nodes[node].state(&proxy.health[node]);
         }
+        proxy.watch_shares(now);
         proxy.resume(now);
         proxy.arm_house();
         proxy
@@ -412,6 +418,7 @@ impl Proxy {
             Input::Settings(fresh) => self.take_settings(now, *fresh),
             Input::Node(told) => self.node_news(now, told),
             Input::Names(names) => self.take_names(now, names),
+            Input::Shared(told) => self.take_shares(now, &told),
             Input::Drain => self.draining = true,
             Input::Undrain => self.draining = false,
         }

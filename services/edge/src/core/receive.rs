@@ -10,12 +10,12 @@ use sip::edit::{Answer, answer, reason_phrase};
 use sip::transaction::ServerInput;
 use sip::{Judged, Message, Method, Name, Reject, Uri, Verdict, judge, judge_broken, unsupported};
 
+use super::admission::{Class, Look, Refused, UNKNOWN_SOURCE, look};
 use super::announce::is_announcement;
 use super::facts::text;
-use super::rejections::Refused;
 use super::topology::Peer;
 use super::way::sent_by;
-use super::{ClientRef, Cx, Hop, Proxy, ServerRef, branch};
+use super::{Action, ClientRef, Cx, Hop, Proxy, ServerRef, branch};
 use crate::config::Admit;
 
 /// What we understand outside a dialog; anything else is answered with this list.
@@ -29,17 +29,26 @@ impl Proxy {
             return;
         };
         let peer = match admit {
-            Admit::Address => self.topology.classify_hop(hop, None),
+            Admit::Address => self.topology.identify(hop, None, self.subject_of(hop)),
             _ => self.registered.enter(&self.topology, hop, self.flows.identity(hop)),
         };
         let Some(peer) = peer else {
             if broken.is_none() && self.hear_stranger(now, hop, bytes) {
                 return;
             }
-            return self.refused_unread(now, hop, bytes.len(), "unknown_source");
+            self.refused_unread(now, hop, bytes.len(), UNKNOWN_SOURCE);
+            // The address was right, and the transport or the certificate is not.
+            return self.out.extend(hop.flow.map(|flow| Action::CloseFlow { flow }));
         };
         let mut cx = Cx { now, hop, back: hop, peer };
         self.note_speaker(now, peer, hop);
+        if hop.flow.is_none() {
+            match look(bytes) {
+                Look::Message => {}
+                Look::KeepAlive => return self.counters.keep_alives += 1,
+                Look::Nonsense => return self.nonsense(&cx, bytes.len()),
+            }
+        }
         let mut index = self.index.take().unwrap_or_default();
         let judged = match broken {
             None => judge(&mut index, bytes),
@@ -71,14 +80,18 @@ impl Proxy {
     pub(super) fn refused_unread(&mut self, now: Now, hop: Hop, bytes: usize, reason: &'static str) {
         self.counters.denied_packets += 1;
         let refused = Refused { hop, trunk: None, bytes, reason, method: None, answered: false };
-        self.rejections.count(now.wall_us, &refused, || None);
+        self.admission.rejections.count(now.wall_us, &refused, || None);
+    }
+
+    fn subject_of(&self, hop: Hop) -> Option<&str> {
+        hop.flow.and_then(|_| self.flows.identity(hop)).and_then(|i| i.subject.as_deref())
     }
 
     /// By a stream a peer comes from any port of its address; which of several peers there it is, its Via says. `alias` in it
     /// offers the connection for requests to the port that it listens on.
     fn know_sender(&mut self, cx: &mut Cx, m: &Message<'_>) {
         let listening = sent_by(cx.hop, m);
-        if let Some(peer) = self.topology.classify_hop(cx.hop, Some(listening)) {
+        if let Some(peer) = self.topology.identify(cx.hop, Some(listening), self.subject_of(cx.hop)) {
             cx.peer = peer;
         }
         let via = m.via().value.of(m.bytes());
@@ -86,6 +99,14 @@ impl Proxy {
         if sip::Params::new(params).find(b"alias").is_some() {
             self.flows.alias(cx.hop, listening);
         }
+    }
+
+    /// From somebody whom we hear, but no SIP; there is nothing that could be answered.
+    fn nonsense(&mut self, cx: &Cx, bytes: usize) {
+        self.counters.malformed += 1;
+        let (hop, trunk) = (cx.hop, trunk_index(cx.peer));
+        let refused = Refused { hop, trunk, bytes, reason: "not_sip", method: None, answered: false };
+        self.admission.rejections.count(cx.now.wall_us, &refused, || None);
     }
 
     /// What could not be read; the verdict already says whether an answer is safe.
@@ -96,6 +117,7 @@ impl Proxy {
         if let (Verdict::Answer { status: code, .. }, Some(message)) = (judged.verdict, &judged.message)
             && self.topology.may_begin(cx.peer, cx.hop)
             && !self.topology.is_only_named(cx.hop, sent_by(cx.hop, message))
+            && self.may_answer(cx, Class::Malformed)
         {
             self.answer_statelessly(cx, message, code, &[]);
             status = Some(code);
@@ -110,7 +132,7 @@ impl Proxy {
             method,
             answered: status.is_some(),
         };
-        self.rejections.count(cx.now.wall_us, &refused, || {
+        self.admission.rejections.count(cx.now.wall_us, &refused, || {
             Some(RejectionSample { error: Some(reject.to_string()), status, ..RejectionSample::default() })
         });
     }
@@ -138,6 +160,9 @@ impl Proxy {
         if let Some(&known) = self.servers.get(&key) {
             return self.repeated(cx, known);
         }
+        if let Some(allow) = self.denied_method(cx, m) {
+            return self.method_denied(cx, m, key, &allow);
+        }
         if !m.to_tag().is_empty() {
             return match verdict {
                 Verdict::Answer { status, why } => self.refuse_in_dialog(cx, m, key, status, why),
@@ -150,6 +175,9 @@ impl Proxy {
             }
             // As for any stranger: no answer.
             return self.note_rejected(cx, m, "left", None);
+        }
+        if !self.may_ask(cx, m, key) {
+            return;
         }
         match m.method() {
             // A refused call has a story too.
@@ -276,11 +304,14 @@ impl Proxy {
 
     /// Answers without keeping state and counts the refusal: for what has no story of its own.
     pub(super) fn reject(&mut self, cx: &Cx, m: &Message<'_>, status: u16, reason: &'static str) {
-        self.answer_statelessly(cx, m, status, &[]);
-        self.note_rejected(cx, m, reason, Some(status));
+        let told = self.may_answer(cx, Class::Stray).then_some(status);
+        if told.is_some() {
+            self.answer_statelessly(cx, m, status, &[]);
+        }
+        self.note_rejected(cx, m, reason, told);
     }
 
-    pub(super) fn note_rejected(&mut self, cx: &Cx, m: &Message<'_>, reason: &str, status: Option<u16>) {
+    pub(super) fn note_rejected(&mut self, cx: &Cx, m: &Message<'_>, reason: &'static str, status: Option<u16>) {
         let refused = Refused {
             hop: cx.hop,
             trunk: trunk_index(cx.peer),
@@ -290,7 +321,7 @@ impl Proxy {
             answered: status.is_some(),
         };
         let user = |uri: &[u8]| Uri::parse(uri).ok().and_then(|u| u.user).map(text);
-        self.rejections.count(cx.now.wall_us, &refused, || {
+        self.admission.rejections.count(cx.now.wall_us, &refused, || {
             Some(RejectionSample {
                 method: Some(text(m.method_token())),
                 request_user: user(m.uri()),
@@ -309,6 +340,15 @@ impl Proxy {
         self.send(cx.back, bytes);
     }
 
+    fn own_tag(&self, m: &Message<'_>) -> String {
+        format!("tl{:016x}", self.seed.key(&[b"tag", m.call_id(), m.from_tag(), m.branch()]) as u64)
+    }
+
+    /// Whether an ACK is for an answer of ours that we keep nothing of.
+    pub(super) fn acknowledges_us(&self, m: &Message<'_>) -> bool {
+        m.to_tag().starts_with(b"tl") && m.to_tag() == self.own_tag(m).as_bytes()
+    }
+
     /// An answer of our own; its tag is the same for every copy of the request.
     pub(super) fn local_answer(
         &self,
@@ -317,7 +357,7 @@ impl Proxy {
         status: u16,
         add: &[(&str, &[u8])],
     ) -> Bytes {
-        let tag = format!("tl{:016x}", self.seed.key(&[b"tag", m.call_id(), m.from_tag(), m.branch()]) as u64);
+        let tag = self.own_tag(m);
         let mut out = Vec::with_capacity(m.bytes().len().min(1_024));
         let to_tag = (status > 100).then_some(tag.as_str());
         answer(m, &Answer { status, reason: reason_phrase(status), to_tag, source: Some(source), add }, &mut out);

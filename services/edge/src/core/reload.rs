@@ -6,7 +6,6 @@ use std::sync::Arc;
 use domain::Now;
 
 use super::dispatch::{Health, Pool, Standing};
-use super::limits::{Bucket, Budget};
 use super::topology::Topology;
 use super::{Proxy, Times, TrunkState, keep_alive};
 use crate::config::Config;
@@ -49,19 +48,16 @@ impl Proxy {
     }
 
     fn trunks_changed(&mut self, now: Now, before: &Topology) {
-        let rates = self.topology.trunks.iter().map(|t| t.cps);
-        for (place, cps) in rates.enumerate() {
-            let same = before.trunks.get(place).is_some_and(|t| t.id == self.topology.trunks[place].id);
+        for (place, trunk) in self.topology.trunks.iter().enumerate() {
+            let same = before.trunks.get(place).is_some_and(|t| t.id == trunk.id);
             match self.trunks.get_mut(place) {
-                Some(state) if same => state.bucket.set_rate(cps),
-                Some(state) => {
-                    *state = TrunkState { bucket: Bucket::new(cps, now.mono_us), refused: Budget::default() }
-                }
-                None => {
-                    self.trunks.push(TrunkState { bucket: Bucket::new(cps, now.mono_us), refused: Budget::default() })
-                }
+                Some(state) if same => state.set(&self.config.admission, trunk),
+                Some(state) => *state = TrunkState::new(&self.config.admission, trunk),
+                None => self.trunks.push(TrunkState::new(&self.config.admission, trunk)),
             }
         }
+        self.admission.follow(&self.config, &self.topology);
+        self.watch_shares(now);
         for place in 0..self.topology.trunks.len() {
             if self.topology.trunks[place].gone.is_some() {
                 self.registered.forget_trunk(place);

@@ -46,6 +46,8 @@ impl Proxy {
                     if let Peer::Node(n) = dialog.callee {
                         self.nodes[n].calls_now += 1;
                     }
+                    self.trunk_call_begins(dialog.caller, dialog.callee);
+                    self.remember_admitted(dialog.caller, dialog.received, now);
                     let (until, late) = (dialog.answered.mono_us + self.times.sip.give_up(), dialog.late);
                     let mut dialog = dialog;
                     if let Some((_, session_until)) = &mut dialog.session {
@@ -137,6 +139,7 @@ impl Proxy {
         times.first_18x = some(open.first_18x);
         times.first_183_sdp = some(open.first_183_sdp);
         times.cancel = some(open.cancel);
+        self.remember_admitted(open.peer, open.received, now);
         let slot = self.invites.reserve();
         for (at, attempt) in open.attempts.iter().enumerate() {
             let branch = self.resume_branch(now, &open, at, attempt, m, &invite);
@@ -187,7 +190,10 @@ impl Proxy {
         };
         let waits = end.is_none() && !attempt.abandoned;
         let rang = open.received.mono_us + if last { open.ringing } else { 0 };
-        let counted = waits && matches!(attempt.target, Peer::Node(_));
+        let counted = waits;
+        if counted {
+            self.trunk_call_begins(open.peer, attempt.target);
+        }
         if let (Peer::Node(n), true) = (attempt.target, counted) {
             self.nodes[n].calls_now += 1;
         }
@@ -265,7 +271,7 @@ impl Proxy {
         invite.dialog = Some(slot);
         invite.server.handle(answered.mono_us, ServerInput::Respond(200));
         while invite.server.poll().is_some() {}
-        let at = (attempt as usize).clamp(1, invite.branches.len()) - 1;
+        let (at, mut given_back) = ((attempt as usize).clamp(1, invite.branches.len()) - 1, Vec::new());
         for (place, branch) in invite.branches.iter_mut().enumerate() {
             if place == at {
                 branch.answered = true;
@@ -281,11 +287,22 @@ impl Proxy {
                 branch.end = Some(End::Cancelled);
             }
             // The dialog counts the call.
-            if let (Peer::Node(n), true) = (branch.target, std::mem::take(&mut branch.counted)) {
+            if std::mem::take(&mut branch.counted) {
+                given_back.push(branch.target);
+            }
+        }
+        self.give_back(invite.peer, given_back);
+        self.tell_answered_again(now, invite, at, &tag);
+    }
+
+    /// What branches counted that were over when the life before ended.
+    fn give_back(&mut self, caller: Peer, targets: Vec<Peer>) {
+        for target in targets {
+            self.trunk_call_ends(caller, target);
+            if let Peer::Node(n) = target {
                 self.nodes[n].calls_now -= 1;
             }
         }
-        self.tell_answered_again(now, invite, at, &tag);
     }
 
     /// Failed, and not acknowledged yet.
@@ -297,7 +314,7 @@ impl Proxy {
         invite.kept.end = Some(end.place);
         invite.server.handle(end.at.mono_us, ServerInput::Respond(end.status));
         while invite.server.poll().is_some() {}
-        let last = invite.branches.len() - 1;
+        let (last, mut given_back) = (invite.branches.len() - 1, Vec::new());
         for (at, branch) in invite.branches.iter_mut().enumerate() {
             if at == last && open.responded {
                 branch.client.handle(end.at.mono_us, ClientInput::Response(end.status));
@@ -311,10 +328,11 @@ impl Proxy {
             }
             branch.first_by = u64::MAX;
             branch.ring_by = u64::MAX;
-            if let (Peer::Node(n), true) = (branch.target, std::mem::take(&mut branch.counted)) {
-                self.nodes[n].calls_now -= 1;
+            if std::mem::take(&mut branch.counted) {
+                given_back.push(branch.target);
             }
         }
+        self.give_back(invite.peer, given_back);
         if open.told != ALL_TOLD {
             let mut index = Index::new();
             let bytes: Bytes = end.bytes;

@@ -1,10 +1,12 @@
 //! What the machine shows of itself: for metrics, the admin pages and the demo.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::Proxy;
+use super::admission::Knock;
 use super::control::{Control, Wanted};
 use super::dispatch::AnnouncedView;
 
@@ -30,6 +32,11 @@ counters! {
     packets_in: "Datagrams received",
     packets_out: "Datagrams sent",
     denied_packets: "Datagrams from sources that are neither trunk nor node",
+    shed: "Initial INVITEs turned away because the edge had too much to do",
+    emergencies: "Initial INVITEs to emergency numbers",
+    not_dialled: "Initial INVITEs to numbers that may not be dialled",
+    above_rate: "Requests above the bucket of their source, not looked at",
+    taken_again: "Requests above the bucket of their source, taken when they came again",
     keep_alives: "Line ends only, and answers to our own pings",
     pings_out: "Packets that keep the way to a trunk open",
     malformed: "Messages that could not be read",
@@ -110,6 +117,16 @@ pub struct TrunkSnapshot {
     pub address: Option<SocketAddr>,
     pub pool: String,
     pub cps: f64,
+    /// Calls at once that it may have; 0 = no limit.
+    pub calls_max: u32,
+    /// Open calls, from it and to it.
+    pub calls_now: u32,
+    /// Calls that asked to pass since the start, and those that did.
+    pub asked: u64,
+    pub passed: u64,
+    /// Asked in the last second.
+    pub asked_per_s: f64,
+    pub pinned: bool,
     pub account: Option<String>,
 }
 
@@ -149,6 +166,9 @@ pub struct Snapshot {
     pub trunks: Vec<TrunkSnapshot>,
     /// Who announced itself as a node.
     pub announced: Vec<AnnouncedView>,
+    /// Who sends and is neither trunk nor node, the loudest first.
+    #[serde(skip)]
+    pub knocking: Arc<Vec<Knock>>,
     /// Filled by `Running::snapshot`.
     pub blocks: Vec<BlockSnapshot>,
     pub names: Vec<NameSnapshot>,
@@ -232,11 +252,17 @@ impl Proxy {
                 rtt_us: self.health[i].rtt_us,
             }
         };
-        let trunk = |t: &super::topology::Trunk| TrunkSnapshot {
+        let trunk = |(t, state): (&super::topology::Trunk, &super::TrunkState)| TrunkSnapshot {
             id: t.id.clone(),
             address: t.address,
             pool: t.pool.clone(),
-            cps: t.cps,
+            cps: t.limits.cps,
+            calls_max: t.limits.calls,
+            calls_now: state.gate.calls(),
+            asked: state.gate.counts().0,
+            passed: state.gate.counts().1,
+            asked_per_s: state.asked_per_s,
+            pinned: t.pinned,
             account: t.account.clone(),
         };
         Snapshot {
@@ -247,10 +273,14 @@ impl Proxy {
                 .filter(|(i, n)| n.gone.is_none() || self.nodes[*i].calls_now > 0)
                 .map(node)
                 .collect(),
-            trunks: self.topology.trunks.iter().filter(|t| t.gone.is_none()).map(trunk).collect(),
+            trunks: (self.topology.trunks.iter().zip(&self.trunks))
+                .filter(|(t, _)| t.gone.is_none())
+                .map(trunk)
+                .collect(),
             announced: self
                 .announced
                 .views(self.last.mono_us, |id| self.topology.nodes.iter().any(|n| n.id == id && n.gone.is_none())),
+            knocking: self.knocking(),
             blocks: Vec::new(),
             names: self.names.entries.iter().map(|entry| self.name(entry)).collect(),
             counters: Counters { journal_full: self.journal.full, ..self.counters },

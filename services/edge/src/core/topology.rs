@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use sha2::{Digest, Sha256};
 
 use super::Hop;
+use super::admission::{Limits, Methods, Sources};
 use super::control::Wanted;
 use super::dispatch::{Algorithm, Failover, HashBy, key_of};
 use super::names::heard::Heard;
@@ -65,13 +66,30 @@ pub struct Trunk {
     pub pool: String,
     /// The place of that pool.
     pub pool_at: usize,
-    pub cps: f64,
+    pub limits: Limits,
+    /// What a call above its limits is answered with.
+    pub limit_status: u16,
+    pub methods: Methods,
+    /// By what it may send; empty: by anything.
+    pub source_transports: Vec<Transport>,
+    /// Who its certificate names; none: nobody in particular.
+    pub source_subject: Option<String>,
+    /// No rule blocks anything of it.
+    pub pinned: bool,
     pub account: Option<String>,
     pub emergency: Vec<String>,
     pub policy: TrunkPolicy,
     pub late_2xx: Late2xx,
     /// No longer in the settings since then: its open dialogs go on, nothing new does.
     pub gone: Option<u64>,
+}
+
+impl Trunk {
+    #[must_use]
+    pub fn is_known_by(&self, transport: Transport, subject: Option<&str>) -> bool {
+        (self.source_transports.is_empty() || self.source_transports.contains(&transport))
+            && self.source_subject.as_deref().is_none_or(|own| subject == Some(own))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -147,12 +165,9 @@ pub struct Topology {
     numbers: HashMap<String, Vec<(Option<String>, usize)>>,
     /// Digest of the settings, for events.
     pub digest: String,
-    exact: HashMap<(Side, SocketAddr), Peer>,
-    /// The first peer with an exact address at that IP address.
-    by_ip: HashMap<(Side, IpAddr), Peer>,
-    /// Most specific first.
-    networks: Vec<(Source, Peer)>,
-    /// All of them, for the question whether an address belongs to a peer.
+    /// Whose an address is.
+    allowed: Sources,
+    /// The same as a list, for the question whether an address belongs to a peer.
     sources: Vec<(Source, Peer)>,
     /// What earlier settings had and these have not, since when: heard inside dialogs and as an answer only.
     left: Vec<(Source, Peer, u64)>,
@@ -214,9 +229,7 @@ impl Topology {
             routes: Vec::new(),
             numbers: HashMap::new(),
             digest: String::new(),
-            exact: HashMap::new(),
-            by_ip: HashMap::new(),
-            networks: Vec::new(),
+            allowed: Sources::default(),
             sources: Vec::new(),
             left: Vec::new(),
             joins: Vec::new(),
@@ -242,7 +255,7 @@ impl Topology {
         let node_place = |id: &String| config.nodes.iter().position(|n| &n.id == id).map(|at| node_places[at]);
         let pool_place = |id: &String| pools.iter().position(|p| &p.id == id).unwrap_or_default();
         let trunk = |t: &TrunkConfig| {
-            let emergency = t.emergency.clone().unwrap_or_else(|| config.emergency.clone());
+            let emergency = config.emergency_of(t);
             Trunk {
                 id: t.id.clone(),
                 hash: domain::hash32(&t.id),
@@ -253,7 +266,12 @@ impl Topology {
                 listener: t.listener.as_ref().and_then(listener_place),
                 pool: t.pool.clone(),
                 pool_at: pool_place(&t.pool),
-                cps: t.cps,
+                limits: Limits::of(t),
+                limit_status: t.limit_status,
+                methods: Methods::of(&t.methods),
+                source_transports: t.source_transports.clone(),
+                source_subject: t.source_subject.clone(),
+                pinned: t.pinned,
                 account: t.account.clone(),
                 policy: TrunkPolicy::new(&t.policy, &emergency),
                 emergency,
@@ -309,9 +327,7 @@ impl Topology {
             routes,
             numbers,
             digest: digest(config),
-            exact: HashMap::new(),
-            by_ip: HashMap::new(),
-            networks: Vec::new(),
+            allowed: Sources::default(),
             sources: Vec::new(),
             left: Vec::new(),
             joins: config.join.rules.iter().flat_map(|rule| rule.sources.iter().copied()).collect(),
@@ -329,7 +345,6 @@ impl Topology {
             let address = t.address.as_ref().and_then(NextHop::address);
             address.iter().for_each(|&address| topology.admit(Source::Port(address), Peer::Trunk(place)));
         }
-        topology.networks.sort_by_key(|(source, _)| std::cmp::Reverse(source.rank()));
         topology.left = self.left_after(&topology, now_mono_us, longest);
         topology
     }
@@ -408,13 +423,7 @@ impl Topology {
 
     fn admit(&mut self, source: Source, peer: Peer) {
         self.sources.push((source, peer));
-        match source {
-            Source::Port(addr) => {
-                self.exact.entry((peer.side(), canonical(addr))).or_insert(peer);
-                self.by_ip.entry((peer.side(), addr.ip().to_canonical())).or_insert(peer);
-            }
-            net @ Source::Net { .. } => self.networks.push((net, peer)),
-        }
+        self.allowed.insert(source, peer);
     }
 
     /// What the names stood for until now: these tables were made beside the calls, by somebody who does not know.
@@ -466,12 +475,8 @@ impl Topology {
     }
 
     fn listed(&self, side: Side, from: SocketAddr) -> Option<Peer> {
-        if let Some(&peer) = self.exact.get(&(side, canonical(from))) {
-            return Some(peer);
-        }
-        let listed = self.networks.iter().find(|(net, peer)| peer.side() == side && net.contains(from));
         let left = || self.left.iter().find(|(net, peer, _)| peer.side() == side && net.contains(from));
-        listed.map(|&(_, peer)| peer).or_else(|| left().map(|&(_, peer, _)| peer))
+        self.allowed.find(side, from).sender().or_else(|| left().map(|&(_, peer, _)| peer))
     }
 
     /// Who sent a message that came that way. By a stream a peer comes from any port of its address; `listening` is the port
@@ -480,6 +485,24 @@ impl Topology {
     pub fn classify_hop(&self, hop: Hop, listening: Option<SocketAddr>) -> Option<Peer> {
         let side = self.listeners.get(hop.place())?.side;
         if hop.flow.is_none() { self.classify(side, hop.addr) } else { self.classify_stream(side, hop.addr, listening) }
+    }
+
+    /// The same with what else a trunk is known by: its transport, and the subject of its certificate. Of several trunks at one
+    /// address the first that fits in all of them.
+    #[must_use]
+    pub fn identify(&self, hop: Hop, listening: Option<SocketAddr>, subject: Option<&str>) -> Option<Peer> {
+        let peer = self.classify_hop(hop, listening)?;
+        let Peer::Trunk(first) = peer else { return Some(peer) };
+        let transport = self.listener(hop).transport;
+        if self.trunks[first].is_known_by(transport, subject) {
+            return Some(peer);
+        }
+        let is_there = |source: Source| match source {
+            Source::Port(own) if hop.flow.is_some() => own.ip().to_canonical() == hop.addr.ip().to_canonical(),
+            source => source.contains(hop.addr),
+        };
+        let fits = |peer: Peer| matches!(peer, Peer::Trunk(t) if self.trunks[t].is_known_by(transport, subject));
+        self.sources.iter().find(|&&(source, peer)| fits(peer) && is_there(source)).map(|&(_, peer)| peer)
     }
 
     /// Who is at that end of a stream.
@@ -493,11 +516,10 @@ impl Topology {
     }
 
     fn listed_stream(&self, side: Side, from: SocketAddr, listening: Option<SocketAddr>) -> Option<Peer> {
-        let exact = |address: SocketAddr| self.exact.get(&(side, canonical(address))).copied();
-        let by_listening = || listening.filter(|l| l.ip() == from.ip()).and_then(exact);
-        let by_network = || self.listed(side, from);
-        let by_ip = || self.by_ip.get(&(side, from.ip().to_canonical())).copied();
-        exact(from).or_else(by_listening).or_else(by_network).or_else(by_ip)
+        let found = self.allowed.find(side, from);
+        let listening = listening.filter(|l| l.ip() == from.ip() && found.exact.is_none());
+        let by_listening = listening.and_then(|l| self.allowed.find(side, l).exact);
+        found.exact.or(by_listening).or_else(|| self.listed(side, from)).or(found.at_ip)
     }
 
     /// Whether anybody who may connect to that listener has that address; any address may where the handshake or the registrar
@@ -508,7 +530,7 @@ impl Topology {
             return false;
         };
         admit != Admit::Address
-            || self.by_ip.contains_key(&(side, from.ip().to_canonical()))
+            || self.allowed.find(side, from).at_ip.is_some()
             || self.classify(side, from).is_some()
             || (side == Side::Node && self.joins.iter().any(|source| source.contains(from)))
     }
@@ -652,9 +674,9 @@ impl Topology {
     /// Whether no rule may touch a call of that trunk to what was dialled.
     #[must_use]
     pub fn spares(&self, trunk: &str, dialled: &str) -> bool {
-        self.trunks
-            .iter()
-            .any(|t| t.id == trunk && t.gone.is_none() && t.emergency.iter().any(|number| number == dialled))
+        self.trunks.iter().any(|t| {
+            t.id == trunk && t.gone.is_none() && (t.pinned || t.emergency.iter().any(|number| number == dialled))
+        })
     }
 
     /// The route for a dialled number: the longest prefix, with or without the plus on either side.
@@ -673,10 +695,6 @@ fn numbers(config: &Config, pool: impl Fn(&String) -> usize) -> HashMap<String, 
         numbers.entry(n.number.clone()).or_default().push((n.trunk.clone(), pool(&n.pool)));
     }
     numbers
-}
-
-fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
 fn digest(config: &Config) -> String {

@@ -42,6 +42,8 @@ fn config(node: SocketAddr, transport: Transport) -> Config {
             ..NodeConfig::default()
         }],
         probe: ProbeConfig { enabled: false, ..ProbeConfig::default() },
+        // They ask more often than any peer does.
+        admission: edge::AdmissionConfig { options_per_s: 0.0, ..edge::AdmissionConfig::default() },
         ..Config::default()
     }
 }

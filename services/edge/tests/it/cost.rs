@@ -64,19 +64,25 @@ fn a_whole_call_costs_the_machine_microseconds() {
 }
 
 #[test]
-fn a_stranger_costs_less_than_a_microsecond() {
-    let mut w = World::new();
-    let stranger = addr("203.0.113.9:5060");
-    let bytes = invite(stranger, edge_trunk(), "a", "+49", 1).bytes();
-    let rounds = 100_000;
-    let start = Instant::now();
-    for i in 0..rounds {
-        let from = std::net::SocketAddr::from((std::net::Ipv4Addr::from(0xcb00_7100 + (i % 5_000)), 5060));
-        w.proxy.handle(w.now, Input::Datagram { hop: Hop::to(TRUNK_SIDE, from), bytes: &bytes });
+fn a_stranger_costs_less_than_200_nanoseconds() {
+    let bytes = invite(addr("203.0.113.9:5060"), edge_trunk(), "a", "+49", 1).bytes();
+    // A few thousand that come again and again, and a new one with every packet.
+    for sources in [5_000u32, u32::MAX] {
+        let mut best = f64::MAX;
+        for round in 0..5u32 {
+            let mut w = World::new();
+            let rounds = 100_000;
+            let start = Instant::now();
+            for i in 0..rounds {
+                let ip = 0xcb00_7100 + (round * rounds + i) % sources;
+                let from = std::net::SocketAddr::from((std::net::Ipv4Addr::from(ip), 5060));
+                w.proxy.handle(w.now, Input::Datagram { hop: Hop::to(TRUNK_SIDE, from), bytes: &bytes });
+            }
+            best = best.min(start.elapsed().as_nanos() as f64 / f64::from(rounds));
+            assert!(w.proxy.poll().is_none());
+        }
+        println!("a datagram of a stranger, one of {sources}: {best:.0} ns");
+        let limit = if cfg!(debug_assertions) { 50_000.0 } else { 200.0 };
+        assert!(best < limit, "{best} ns");
     }
-    let each = start.elapsed().as_nanos() as f64 / f64::from(rounds);
-    assert!(w.proxy.poll().is_none());
-    println!("a datagram from a stranger: {each:.0} ns");
-    let limit = if cfg!(debug_assertions) { 50_000.0 } else { 4_000.0 };
-    assert!(each < limit, "{each} ns");
 }

@@ -125,6 +125,8 @@ fn weights_shift_calls_and_never_take_the_last_node_away() {
 fn a_trunk_is_held_to_its_calls_per_second() {
     let mut config = config();
     config.trunks[0].cps = 5.0;
+    // The sender does not repeat itself.
+    config.admission.invites_per_cps = 100.0;
     let mut w = World::with(config);
     let mut passed = 0;
     for i in 0..100 {

@@ -186,7 +186,9 @@ fn another_registrar_is_asked_when_one_is_silent_or_refuses_and_a_503_never_come
 
 #[test]
 fn users_are_spread_over_the_nodes_and_stay_where_they_are() {
-    let mut w = World::with(with_registrar());
+    let mut config = with_registrar();
+    config.admission.registers_per_10s = 0.0;
+    let mut w = World::with(config);
     let mut counts = std::collections::HashMap::new();
     for i in 0..40 {
         let (node, _) = registered(&mut w, t1(), &format!("user{i}"));

@@ -11,7 +11,7 @@ use domain::Now;
 use domain::identity::Keyring;
 use edge::core::control::Control;
 use edge::core::journal::{Journal, Memory, Owner, words_for};
-use edge::core::{Action, Flow, Fresh, Hop, Input, Newcomer, Proxy, Setup};
+use edge::core::{Action, Flow, Fresh, Hop, Input, Newcomer, Notice, Proxy, Setup};
 use edge::{Config, NodeConfig, ProbeConfig, RouteConfig, TrunkConfig};
 use schemas::{Event, NodeHealth, SipRejections, SipTransaction, grammar};
 
@@ -93,6 +93,8 @@ pub struct World {
     /// Nodes that announced themselves, and that went again.
     pub newcomers: Vec<Newcomer>,
     pub departed: Vec<String>,
+    /// What it wants somebody to read.
+    pub notices: Vec<Notice>,
     memory: Option<Arc<[AtomicU64]>>,
     config: Config,
     bound: Vec<SocketAddr>,
@@ -168,6 +170,7 @@ impl World {
             closed: Vec::new(),
             newcomers: Vec::new(),
             departed: Vec::new(),
+            notices: Vec::new(),
         };
         world.collect();
         world
@@ -217,6 +220,7 @@ impl World {
                     event.check().unwrap();
                     self.rejections.push(*event);
                 }
+                Action::Notice(notice) => self.notices.push(*notice),
                 Action::Health(event) => {
                     event.check().unwrap();
                     self.health.push(*event);

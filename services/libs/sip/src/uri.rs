@@ -110,6 +110,15 @@ impl<'a> Uri<'a> {
         self.scheme.eq_ignore_ascii_case(b"sips")
     }
 
+    /// `urn:service:sos` and what is more exact, like `urn:service:sos.police` (RFC 5031): a call for help, whatever the country dials.
+    #[must_use]
+    pub fn is_service_sos(&self) -> bool {
+        const SOS: &[u8] = b"service:sos";
+        self.scheme.eq_ignore_ascii_case(b"urn")
+            && self.host.get(..SOS.len()).is_some_and(|s| s.eq_ignore_ascii_case(SOS))
+            && matches!(self.host.get(SOS.len()), None | Some(b'.'))
+    }
+
     #[must_use]
     pub fn is_tel(&self) -> bool {
         self.scheme.eq_ignore_ascii_case(b"tel")

@@ -122,7 +122,7 @@ fn request_fault(m: &Message<'_>) -> Option<(u16, &'static str)> {
     if m.body().len() > MAX_SDP && m.header(Name::ContentType).is_some_and(is_sdp) {
         return Some((413, "body_too_large"));
     }
-    if !(uri.is_sip() || uri.is_sips() || uri.is_tel()) {
+    if !(uri.is_sip() || uri.is_sips() || uri.is_tel() || uri.is_service_sos()) {
         return Some((416, "scheme"));
     }
     if m.max_forwards() == Some(0) {
