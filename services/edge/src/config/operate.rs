@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use kit::settings::{Problem, join};
+use kit::settings::{Check, Problem, join};
 use serde::{Deserialize, Serialize};
 
 use super::{Config, Source};
@@ -92,6 +92,14 @@ impl<'de> Deserialize<'de> for Ports {
 }
 
 impl Config {
+    /// Everything that is wrong with them, a line each.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        Check::check(self, "edge", &mut out);
+        out.iter().map(ToString::to_string).collect()
+    }
+
     pub(super) fn check_operation(&self, at: &str, out: &mut Vec<Problem>) {
         for (i, number) in self.numbers.iter().enumerate() {
             let key = |field: &str| join(at, &format!("numbers[{i}].{field}"));

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use kit::settings::{Check, Problem};
 use schemas::{ControlNode, ControlRoute};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -109,6 +108,8 @@ impl Thing {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Book {
     records: BTreeMap<(Kind, String), Record>,
+    /// Records that there was no room for, since somebody asked.
+    pub over: u64,
 }
 
 /// The settings that come out.
@@ -135,7 +136,7 @@ impl Book {
         match record {
             None => self.records.remove(&key).is_some(),
             Some(_) if self.records.len() >= MOST && !self.records.contains_key(&key) => {
-                tracing::error!(most = MOST, "control records beyond what an edge holds are not applied");
+                self.over += 1;
                 false
             }
             // Two writers of one key meet after an outage: the later word holds.
@@ -178,7 +179,7 @@ impl Book {
                 merged.replaced.push((change.kind, change.id.to_owned()));
             }
         }
-        if problems(&merged.config).is_empty() {
+        if merged.config.problems().is_empty() {
             return merged;
         }
         // One after the other: what makes a mistake goes, the rest stays. Several rounds, for removals make room for each other.
@@ -251,7 +252,7 @@ impl<'a> Change<'a> {
     fn fits(&self, merged: &mut Merged, why: &mut BTreeMap<(Kind, &'a str), String>) -> bool {
         let mut candidate = merged.config.clone();
         let replaced = self.apply(&mut candidate);
-        match problems(&candidate).first() {
+        match candidate.problems().into_iter().next() {
             None => {
                 merged.config = candidate;
                 if replaced {
@@ -260,17 +261,11 @@ impl<'a> Change<'a> {
                 true
             }
             Some(problem) => {
-                why.insert((self.kind, self.id), problem.to_string());
+                why.insert((self.kind, self.id), problem);
                 false
             }
         }
     }
-}
-
-fn problems(config: &Config) -> Vec<Problem> {
-    let mut out = Vec::new();
-    config.check("edge", &mut out);
-    out
 }
 
 #[cfg(test)]

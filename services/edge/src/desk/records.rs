@@ -23,6 +23,10 @@ impl Desk {
             state.store.applied(raw.topic.name, raw.partition, raw.offset);
         }
         state.dirty |= !changed.is_empty();
+        let over = std::mem::take(&mut state.book.over);
+        if over > 0 {
+            tracing::error!(over, "control records beyond what an edge holds are not applied");
+        }
         if book_changed {
             self.give_book(&mut state).await;
         }

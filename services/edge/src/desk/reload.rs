@@ -52,7 +52,7 @@ impl Desk {
             .map_err(|problems| Refused::wrong(problems.to_string()))?;
         let mut state = self.state.lock().await;
         let needs_restart = keep_fixed(&state.config, &mut fresh);
-        let problems = problems(&fresh);
+        let problems = fresh.problems();
         if !problems.is_empty() {
             let why = format!(
                 "without a restart ({}) this does not fit:\n  {}",
@@ -82,12 +82,6 @@ impl Desk {
         self.give_control(state, "topic", Vec::new()).await;
         Ok(())
     }
-}
-
-fn problems(config: &Config) -> Vec<String> {
-    let mut out = Vec::new();
-    kit::settings::Check::check(config, "edge", &mut out);
-    out.iter().map(ToString::to_string).collect()
 }
 
 /// Sockets and files that are open stay; gives the names of those that the new settings want otherwise.
