@@ -368,10 +368,15 @@ impl Topology {
         if self.left.is_empty() && !self.is_gone(peer) {
             return true;
         }
-        let by_address = self.listeners.get(hop.place()).is_none_or(|l| l.admit == Admit::Address);
-        let from_left = |(source, owner, _): &(Source, Peer, u64)| *owner == peer && source.contains(hop.addr);
+        if self.is_gone(peer) {
+            return false;
+        }
+        if self.listeners.get(hop.place()).is_some_and(|l| l.admit != Admit::Address) {
+            return true;
+        }
         let has = |(source, owner): &(Source, Peer)| *owner == peer && source.contains(hop.addr);
-        !self.is_gone(peer) && !(by_address && self.left.iter().any(from_left) && !self.sources.iter().any(has))
+        let left = |(source, owner, _): &(Source, Peer, u64)| *owner == peer && source.contains(hop.addr);
+        self.sources.iter().any(has) || !self.left.iter().any(left)
     }
 
     /// Pools keep their places; a pool that nobody names any more stays, empty.

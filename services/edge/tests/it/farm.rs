@@ -123,14 +123,14 @@ impl Farm {
     fn deliver_all(&mut self) {
         while let Some((hop, m)) = self.w.wire.pop_front() {
             if hop.addr == t1() {
-                self.to_caller(&m);
+                self.hand_to_caller(&m);
             } else if !self.rng.chance(self.loss_percent) {
-                self.to_node(hop.addr, &m);
+                self.hand_to_node(hop.addr, &m);
             }
         }
     }
 
-    fn to_caller(&mut self, m: &Msg) {
+    fn hand_to_caller(&mut self, m: &Msg) {
         if m.method() != "INVITE" || m.status() < 200 {
             return;
         }
@@ -150,7 +150,7 @@ impl Farm {
         }
     }
 
-    fn to_node(&mut self, at: SocketAddr, m: &Msg) {
+    fn hand_to_node(&mut self, at: SocketAddr, m: &Msg) {
         let mood = self.moods.get(&at).copied().unwrap_or(Mood::Hangs);
         if m.is("INVITE", 0) {
             let call = self.calls.entry(m.call_id().to_owned()).or_default();

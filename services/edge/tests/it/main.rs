@@ -28,6 +28,7 @@ mod lost;
 mod many_connections;
 mod memory;
 mod names;
+mod node_faults;
 mod operate;
 mod peers;
 mod phones;
