@@ -93,6 +93,9 @@ pub enum EdgeCommand {
                             trunkline edge firewall --config edge.toml --node fs-1 --close 22 | ssh fs-1 nft -f -"
     )]
     Firewall(FirewallArgs),
+    /// Who was turned away, and the lines that would let each in, asked of the running edge
+    #[command(after_help = "Example: trunkline edge knocking --config edge.toml")]
+    Knocking(KnockingArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -108,6 +111,15 @@ pub struct FirewallArgs {
     /// Close everything else but this TCP port, answers, ICMP and loopback
     #[arg(long, value_name = "SSH PORT")]
     pub close: Option<u16>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct KnockingArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// One JSON object per line
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -1,5 +1,6 @@
 //! The one binary: reads the command line, and turns the outcome into an exit code.
 
+mod admin_client;
 mod check;
 mod cli;
 mod dead_letters;

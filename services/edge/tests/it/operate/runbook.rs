@@ -26,7 +26,7 @@ async fn every_command_of_the_runbook_answers() {
     site.settled().await;
     life.until("told", || life.edge.snapshot().counters.ended == 1).await;
     let commands = commands();
-    assert!(commands.len() >= 18, "{commands:#?}");
+    assert!(commands.len() >= 20, "{commands:#?}");
     let mut key = String::new();
     for command in commands {
         let line = command
