@@ -1,7 +1,7 @@
 //! Encoding and decoding: Confluent framing (a zero byte, the schema id as 4 big-endian bytes) around an Avro datum.
 //!
 //! Invariants:
-//! * encoding walks the event alone ([`datum`]), decoding is apache-avro's schema-aware path; its generic `Value` costs eight times as much;
+//! * encoding walks the event alone (`datum`), decoding is apache-avro's schema-aware path; its generic `Value` costs eight times as much;
 //! * decoding takes the *writer's* schema, found by the id in the frame, straight into today's type: a field that the
 //!   writer did not know takes its default, one that we do not know is skipped. A reader schema is never set, because
 //!   apache-avro 0.22 panics when it is;

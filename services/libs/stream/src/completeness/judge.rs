@@ -51,7 +51,7 @@ pub struct Findings {
     pub declared: Vec<Declared>,
     /// Lost without a word.
     pub lost: i64,
-    /// Where; wider than `lost` where ranges of declared losses were joined. At most [`MOST_RANGES`].
+    /// Where; wider than `lost` where ranges of declared losses were joined. At most `MOST_RANGES`.
     pub lost_ranges: Vec<(i64, i64)>,
     pub expired: i64,
     pub compacted: i64,
