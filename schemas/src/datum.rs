@@ -3,7 +3,7 @@
 //! apache-avro walks the schema beside the value: for every field it looks up a name, for every option the place of a type in a
 //! union. Our events need none of it. A test holds every type against its schema: the same fields in the same order, a union is
 //! always `null` and one type, an option in the struct. Then the bytes follow from the value alone, and another test compares them with
-//! what apache-avro writes, for every example of every topic (decision 0004 has the figures).
+//! what apache-avro writes, for every example of every topic (decision 0006 has the figures).
 //!
 //! Only what events are made of gets through: structs, options, lists, maps of texts, scalars. Anything else is an error.
 
