@@ -3,7 +3,7 @@
 //!
 //! The function has no secret and no state: every edge and every restart finds the same node.
 
-use super::view::{Choice, Open};
+use super::view::{Candidate, Choice, Open, Ranking};
 
 /// A key from its bytes (FNV-1a, mixed at the end).
 #[must_use]
@@ -37,5 +37,13 @@ pub(super) fn choose(open: &Open<'_>, key: u64) -> Option<Choice> {
         // The logarithm keeps the order, so it can be spared.
         return open.highest(0, |_, view| draw(view.id));
     }
-    open.highest(0, |_, view| open.weight(view) / -draw(view.id).ln())
+    let mut ranking = Ranking::default();
+    for (at, view) in open.iter() {
+        let (drawn, weight) = (draw(view.id), open.weight(view));
+        // -ln(x) is never below 1 - x: who could not even so come among the best needs no logarithm.
+        if ranking.floor().is_none_or(|floor| weight > floor * (1.0 - drawn)) {
+            ranking.add(Candidate { at, score: weight / -drawn.ln() });
+        }
+    }
+    open.closed(ranking)
 }

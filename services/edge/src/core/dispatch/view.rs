@@ -174,6 +174,12 @@ impl Ranking {
         }
     }
 
+    /// What a score must exceed to come in; none while there is room.
+    #[must_use]
+    pub fn floor(&self) -> Option<f64> {
+        (self.len == Choice::TOP).then(|| self.top[Choice::TOP - 1].score)
+    }
+
     #[must_use]
     pub fn top(&self) -> &[Candidate] {
         &self.top[..self.len]
