@@ -6,7 +6,7 @@ use sip::{Index, Message};
 
 use super::hop::Flow;
 use super::invite::{Branch, End, Invite};
-use super::relay::{Purpose, Relay};
+use super::relay::{Client, Purpose, Relay};
 use super::slab::Slot;
 use super::topology::Peer;
 use super::users::{User, Way};
@@ -19,6 +19,8 @@ struct Failed {
     heard_too: bool,
     /// It never stood.
     unmade: bool,
+    /// It stood, and another one can be made.
+    broke: bool,
     /// For whoever waits for the answer to anything but an initial INVITE.
     status: u16,
 }
@@ -28,7 +30,7 @@ impl Proxy {
     /// Answers of ours that are still due find another way, see `way_back_now`.
     pub(super) fn flow_closed(&mut self, now: Now, flow: Flow) {
         self.flows.close(flow);
-        self.nobody_answers(now, Way::Flow(flow), &Failed { heard_too: true, unmade: false, status: 430 });
+        self.nobody_answers(now, Way::Flow(flow), &Failed { heard_too: true, unmade: false, broke: false, status: 430 });
     }
 
     /// Where a peer is spoken to by streams first, a connection that cannot be made means what a refused port means by UDP. What
@@ -40,7 +42,7 @@ impl Proxy {
         if !stood && node.is_some_and(|n| is_main(&self.topology.nodes[n].transports)) {
             self.unreachable(now, hop.addr);
         }
-        self.nobody_answers(now, Way::of(hop), &Failed { heard_too: false, unmade: !stood, status: 500 });
+        self.nobody_answers(now, Way::of(hop), &Failed { heard_too: false, unmade: !stood, broke: stood, status: 500 });
     }
 
     /// Ends what waits for an answer by that way, given whether anything was heard yet.
@@ -57,7 +59,11 @@ impl Proxy {
         for slot in calls {
             let Some(mut invite) = self.invites.take(slot) else { continue };
             for at in 0..invite.branches.len() {
-                if branch_lost(&invite.branches[at]) && !(failed.unmade && self.branch_by_udp(now, &mut invite, at)) {
+                let goes_on = |proxy: &mut Proxy, invite: &mut Invite| {
+                    (failed.unmade && proxy.branch_by_udp(now, invite, at))
+                        || (failed.broke && proxy.branch_again(&mut invite.branches[at]))
+                };
+                if branch_lost(&invite.branches[at]) && !goes_on(self, &mut invite) {
                     self.branch_gone(now, slot, &mut invite, at);
                 }
             }
@@ -75,7 +81,9 @@ impl Proxy {
         let relays: Vec<Slot> = users.iter().filter_map(other).filter(relay_lost).collect();
         for slot in relays {
             let Some(mut relay) = self.relays.take(slot) else { continue };
-            if failed.unmade && self.relay_by_udp(now, &mut relay) {
+            let goes_on = (failed.unmade && self.relay_by_udp(now, &mut relay))
+                || (failed.broke && relay.client.as_mut().is_some_and(|client| self.relay_again(client)));
+            if goes_on {
                 self.put_relay(slot, relay);
                 continue;
             }
@@ -122,6 +130,28 @@ impl Proxy {
         client.machine = NonInviteClient::new(now.mono_us, self.times.sip);
         self.counters.large_by_udp += 1;
         self.send(narrow.hop, narrow.bytes);
+        true
+    }
+
+    /// A connection that stood may have been closed by the peer before it saw the request: it goes once more, by a new one. A peer
+    /// that did see it takes the copy for a repetition. Nothing else is ever sent twice by a stream, so the count tells.
+    fn branch_again(&mut self, branch: &mut Branch) -> bool {
+        if branch.facts.retransmits > 0 {
+            return false;
+        }
+        branch.facts.retransmits = 1;
+        self.counters.retransmissions_out += 1;
+        self.send(branch.hop, branch.sent.clone());
+        true
+    }
+
+    fn relay_again(&mut self, client: &mut Client) -> bool {
+        if client.retransmits > 0 {
+            return false;
+        }
+        client.retransmits = 1;
+        self.counters.retransmissions_out += 1;
+        self.send(client.hop, client.sent.clone());
         true
     }
 

@@ -211,6 +211,21 @@ fn a_node_that_cannot_be_connected_to_is_left_at_once() {
 }
 
 #[test]
+fn a_request_that_met_a_closed_connection_goes_once_more_by_a_new_one() {
+    let mut w = world(|c| c.nodes.iter_mut().for_each(|n| n.transports = vec![Transport::Tcp]));
+    w.send(t1(), &invite(t1(), edge_trunk(), "a", "+4930123456", 1));
+    w.expect(t1(), "INVITE", 100);
+    let (first, offered) = w.next("INVITE", 0);
+    w.give(Input::NoConnection { hop: first, stood: true });
+    let (again, copy) = w.next("INVITE", 0);
+    assert_eq!((again, &copy), (first, &offered), "the same, to the same");
+    w.quiet();
+    w.give(Input::NoConnection { hop: first, stood: true });
+    let (second, _) = w.next("INVITE", 0);
+    assert_ne!(second.addr, first.addr, "twice is enough");
+}
+
+#[test]
 fn a_connection_that_fails_for_a_large_request_alone_does_not_take_the_node_out() {
     let mut w = world(|c| c.nodes.iter_mut().for_each(|n| n.transports = vec![Transport::Udp, Transport::Tcp]));
     let large = "x".repeat(900);
