@@ -30,7 +30,11 @@ impl Proxy {
     /// Answers of ours that are still due find another way, see `way_back_now`.
     pub(super) fn flow_closed(&mut self, now: Now, flow: Flow) {
         self.flows.close(flow);
-        self.nobody_answers(now, Way::Flow(flow), &Failed { heard_too: true, unmade: false, broke: false, status: 430 });
+        self.nobody_answers(
+            now,
+            Way::Flow(flow),
+            &Failed { heard_too: true, unmade: false, broke: false, status: 430 },
+        );
     }
 
     /// Where a peer is spoken to by streams first, a connection that cannot be made means what a refused port means by UDP. What

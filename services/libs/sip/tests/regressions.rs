@@ -9,7 +9,7 @@ use sip::digest::Credentials;
 use sip::limits::{MAX_HEADER, MAX_HEADERS, MAX_MESSAGE, MAX_ROUTES, MAX_SDP, MAX_URI, MAX_VIAS};
 use sip::{Index, Name, sdp};
 
-const CASES: [(&str, Outcome); 49] = [
+const CASES: [(&str, Outcome); 50] = [
     ("M-01-content-length-0", Answer(400)),
     ("M-01-content-length-1", Answer(400)),
     ("M-01-content-length-2", Answer(400)),
@@ -40,6 +40,7 @@ const CASES: [(&str, Outcome); 49] = [
     ("M-06-line-ends", KeepAlive),
     ("M-06-nuls", KeepAlive),
     ("M-06-urn", Answer(416)),
+    ("M-06-urn-sos", Forward),
     ("M-06-urn-in-to", Forward),
     ("M-07-multipart-boundary", Forward),
     ("M-08-no-content-type", Forward),
