@@ -65,13 +65,11 @@ impl Proxy {
         let limit = filter.limit.unwrap_or(100).clamp(1, PAGE);
         let call: Option<CallId> = filter.call.as_deref().and_then(|id| id.parse().ok());
         let mut page = DialogPage { open: self.dialogs.open(), ..DialogPage::default() };
-        let mut at = filter.from;
-        for (looked_at, dialog) in self.dialogs.iter_from(filter.from).enumerate() {
-            if looked_at == LOOKED_AT || page.dialogs.len() == limit {
+        for (at, dialog) in (filter.from..).zip(self.dialogs.iter_from(filter.from)) {
+            if at - filter.from == LOOKED_AT || page.dialogs.len() == limit {
                 page.next = Some(at);
                 return page;
             }
-            at += 1;
             let Some(dialog) = dialog else { continue };
             if matches!(dialog.phase, Phase::Over { .. }) {
                 continue;

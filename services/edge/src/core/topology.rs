@@ -317,7 +317,7 @@ impl Topology {
             trunk: config.listeners.iter().find(|c| c.id == l.id).and_then(|c| trunk_place(c.trunk.as_ref()?)),
             ..l.clone()
         };
-        let numbers = numbers(config, &pool_place);
+        let numbers = numbers(config, pool_place);
         let mut topology = Topology {
             edge_id: self.edge_id.clone(),
             listeners: self.listeners.iter().map(of_listener).collect(),

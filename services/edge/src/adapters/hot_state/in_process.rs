@@ -11,8 +11,11 @@ use parking_lot::Mutex;
 use super::{HotError, HotState};
 use crate::core::admission::{Told, Use};
 
+/// When somebody spoke last, and what of each limit it uses.
+type Said = (Now, BTreeMap<String, Use>);
+
 pub struct InProcess {
-    said: Mutex<BTreeMap<String, (Now, BTreeMap<String, Use>)>>,
+    said: Mutex<BTreeMap<String, Said>>,
     clock: Arc<dyn Clock>,
     lease: Duration,
 }

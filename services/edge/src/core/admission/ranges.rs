@@ -96,6 +96,11 @@ impl Ranges {
     pub fn len(&self) -> usize {
         self.prefixes.len()
     }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.prefixes.is_empty()
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub(super) struct Unseen {
     deleted: BTreeSet<String>,
 }
 
+/// Rules and weights, each with its key.
+pub type Held = (Vec<(String, ControlBlock)>, Vec<(String, ControlWeight)>);
+
 impl Unseen {
     pub(super) fn see(&mut self, key: &str) {
         self.blocks.remove(key);
@@ -79,7 +82,7 @@ impl Store {
 
     /// Everything that is held, for the file.
     #[must_use]
-    pub fn kept(&self) -> (Vec<(String, ControlBlock)>, Vec<(String, ControlWeight)>) {
+    pub fn kept(&self) -> Held {
         let blocks = self.blocks.iter().chain(&self.lifts).map(|(key, block)| (key.clone(), block.clone()));
         (blocks.collect(), self.weights.iter().map(|(key, weight)| (key.clone(), weight.clone())).collect())
     }
