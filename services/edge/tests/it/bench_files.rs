@@ -7,8 +7,11 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/freeswitch")
 }
 
+/// An element's name, and its attributes.
+type Element = (String, Vec<(String, String)>);
+
 /// Names of elements in their order of opening; an error names the line. Enough of XML for files without DTD and CDATA.
-fn read(text: &str) -> Result<Vec<(String, Vec<(String, String)>)>, String> {
+fn read(text: &str) -> Result<Vec<Element>, String> {
     let (mut rest, mut open, mut all) = (text, Vec::new(), Vec::new());
     let line = |rest: &str| text[..text.len() - rest.len()].matches('\n').count() + 1;
     while let Some(at) = rest.find('<') {

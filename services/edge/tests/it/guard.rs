@@ -130,9 +130,12 @@ fn unharmed(calls: &Calls) {
     assert!(calls.slowest <= 1_000_000, "{} µs", calls.slowest);
 }
 
+/// The nth packet of a flood.
+type Packet = fn(u64) -> Vec<u8>;
+
 #[test]
 fn garbage_options_and_registers_from_a_trunks_address_leave_its_calls_alone() {
-    let kinds: [(&str, fn(u64) -> Vec<u8>); 4] = [
+    let kinds: [(&str, Packet); 4] = [
         ("garbage", |i| format!("{i} not SIP at all, but long enough to be").into_bytes()),
         ("broken", |i| spoofed("INVITE", i).iter().map(|b| if *b == b';' { b'\x01' } else { *b }).collect()),
         ("options", |i| spoofed("OPTIONS", i)),

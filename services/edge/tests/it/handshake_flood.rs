@@ -198,7 +198,7 @@ async fn a_flood_of_handshakes_keeps_no_carrier_out_and_delays_no_call() {
     let mut floods = Vec::new();
     for which in 0..4u8 {
         let (hello, stop, tried) = (hello(&trust), Arc::clone(&stop), Arc::clone(&tried));
-        floods.push(tokio::spawn(async move {
+        floods.push(crate::spawn(async move {
             let mut held = std::collections::VecDeque::new();
             for i in 0u32.. {
                 if stop.load(Ordering::Relaxed) {

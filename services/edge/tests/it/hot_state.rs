@@ -106,7 +106,7 @@ async fn redis_may_go_and_come_back() {
     let secret = if secret == "redis://" { secret.to_owned() } else { format!("{secret}@") };
     let store = Redis::new(&format!("{secret}{near}/{database}"), &key, LEASE).unwrap();
     let (cut, is_cut) = tokio::sync::watch::channel(false);
-    let way = tokio::spawn(forward(listener, host.to_owned(), is_cut));
+    let way = crate::spawn(forward(listener, host.to_owned(), is_cut));
     let said = uses(&[("t", 1, 0.0)]);
     assert_eq!(store.exchange("edge-1", &said).await.unwrap().edges.len(), 1);
     cut.send(true).unwrap();
@@ -118,7 +118,7 @@ async fn redis_may_go_and_come_back() {
     assert!(store.exchange("edge-1", &said).await.is_err());
     let listener = tokio::net::TcpListener::bind(near).await.unwrap();
     let (_keep, is_cut) = tokio::sync::watch::channel(false);
-    tokio::spawn(forward(listener, host.to_owned(), is_cut));
+    crate::spawn(forward(listener, host.to_owned(), is_cut));
     assert_eq!(store.exchange("edge-1", &said).await.unwrap().edges.len(), 1);
 }
 

@@ -46,3 +46,12 @@ mod streams;
 mod text;
 mod torture;
 mod world;
+
+/// A task of the test's own.
+#[expect(clippy::disallowed_methods, reason = "a test has no lifecycle; its runtime ends what it began")]
+fn spawn<F>(task: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(task)
+}

@@ -8,13 +8,14 @@ mod runbook;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edge::{Config, NodeConfig, RouteConfig, Running, TrunkConfig};
 use kit::admin::AdminConfig;
 use kit::clock::SystemClock;
 use kit::settings::{Problem, Problems};
+use parking_lot::Mutex;
 use serde_json::Value;
 use sim::carrier::{CallPlan, Carrier, CarrierConfig, CarrierHandle};
 use sim::ledger::Ledger;
@@ -94,15 +95,15 @@ impl Site {
 
     /// What the next start or reload reads.
     pub fn write(&self, config: Config) {
-        *self.settings.lock().unwrap() = Ok(config);
+        *self.settings.lock() = Ok(config);
     }
 
     pub fn spoil(&self, why: &str) {
-        *self.settings.lock().unwrap() = Err(why.to_owned());
+        *self.settings.lock() = Err(why.to_owned());
     }
 
     pub async fn start(&self) -> Life {
-        let config = self.settings.lock().unwrap().clone().unwrap();
+        let config = self.settings.lock().clone().unwrap();
         self.start_on(config, Arc::clone(&self.log)).await
     }
 
@@ -122,7 +123,7 @@ impl Site {
         let client = Client { log, publisher: publisher.clone() };
         let edge = edge::run(config, service, client).await.unwrap();
         let settings = Arc::clone(&self.settings);
-        edge.reload_from(Arc::new(move || settings.lock().unwrap().clone().map_err(problems)));
+        edge.reload_from(Arc::new(move || settings.lock().clone().map_err(problems)));
         let admin = AdminConfig { bind: loopback(), token_file: None };
         let admin = kit::admin::serve(&admin, "admin", &life, &host.metrics, edge.routes()).unwrap();
         self.caller.set_edge(edge.trunk_addr).await.unwrap();
