@@ -182,7 +182,8 @@ fn a_choice_among_64_nodes_takes_microseconds_at_most() {
             best = best.min(start.elapsed().as_nanos() as f64 / 2_000.0);
         }
         println!("{}: {best:.0} ns", algorithm.as_str());
-        let limit = if cfg!(debug_assertions) { 60_000.0 } else { 1_000.0 };
+        // The figure, 1 µs, is `load -- dispatcher`'s, on a machine that does nothing else; here other tests run beside it.
+        let limit = if cfg!(debug_assertions) { 60_000.0 } else { 5_000.0 };
         assert!(best <= limit, "{}: {best} ns", algorithm.as_str());
     }
 }
