@@ -49,7 +49,7 @@ impl Ring {
         Ring { bytes: vec![0; bytes], first: 0, next: 0, used: 0, most, decisions: 0, dropped: 0 }
     }
 
-    /// Puts a record of [`write`] behind all others.
+    /// Puts a record of [`write()`] behind all others.
     pub fn push(&mut self, record: &[u8]) {
         let need = HEAD + record.len();
         if record.is_empty() || record.len() > RECORD || self.bytes.len() < 2 * need {
@@ -291,7 +291,7 @@ fn list<T>(items: &[T], out: &mut Vec<u8>, mut one: impl FnMut(&T, &mut Vec<u8>)
     items.iter().for_each(|item| one(item, out));
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
