@@ -34,6 +34,8 @@ struct Storm {
     trunk: Flow,
     nodes: [Flow; 2],
     finals: std::collections::HashMap<String, usize>,
+    /// Branches of INVITEs that a node has acted on.
+    acted_on: std::collections::HashSet<String>,
     answered: Vec<(Dialog, Hop)>,
 }
 
@@ -57,6 +59,7 @@ impl Storm {
             trunk: Flow::new(NonZeroU64::MIN),
             nodes: [Flow::new(NonZeroU64::MIN); 2],
             finals: std::collections::HashMap::new(),
+            acted_on: std::collections::HashSet::new(),
             answered: Vec::new(),
         };
         storm.trunk = storm.flow();
@@ -127,6 +130,10 @@ impl Storm {
             return self.w.give(Input::NoConnection { hop: Hop { flow: None, ..hop }, stood: false });
         }
         if self.dice.one_in(8) {
+            return;
+        }
+        if m.is("INVITE", 0) && !self.acted_on.insert(m.branch().to_owned()) {
+            // A copy, by a new connection: its transaction is there and absorbs it.
             return;
         }
         let contact = format!("<sip:node@{}>", hop.addr);
