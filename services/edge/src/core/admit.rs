@@ -13,7 +13,6 @@ use sip::{Message, Uri, Verdict, host_ip};
 use super::challenge::Continuation;
 use super::down::Down;
 use super::invite::{Invite, Kept, Kind, Route, Times};
-use super::passing::Changes;
 use super::policy::Denied;
 use super::timers::Armed;
 use super::topology::Peer;
@@ -123,8 +122,9 @@ impl Proxy {
             last: Bytes::new(),
             call: CallId::from_bytes([0; 16]),
             parent: None,
-            branches: Vec::new(),
-            tried: Vec::new(),
+            // Nearly every call has one.
+            branches: Vec::with_capacity(1),
+            tried: Vec::with_capacity(1),
             walk: Vec::new(),
             next: None,
             forced: None,
@@ -138,13 +138,13 @@ impl Proxy {
             armed: Armed::default(),
             is_told: false,
             identity: facts::identity(m),
-            parties: self.parties(cx, m),
+            parties: Some(Box::new(self.parties(cx, m))),
             auth: facts::auth(m, &self.keys),
-            offer: facts::session(m),
+            offer: facts::session(m).map(Box::new),
             continues: None,
             times: Times::default(),
             responses: Vec::new(),
-            changes: Changes::default(),
+            changes: None,
             retransmits_in: 0,
             timer_fired: None,
         })
@@ -183,8 +183,9 @@ impl Proxy {
     fn go_down(&self, down: Down, invite: &mut Invite, decision: &mut SipDecision) {
         decision.route_rule = Some("path".to_owned());
         decision.algorithm = Some("flow".to_owned());
-        invite.parties.trunk_id = Some(self.topology.trunks[down.trunk].id.clone());
-        invite.parties.account = self.account_at(down.hop, down.trunk);
+        let parties = invite.parties.get_or_insert_default();
+        parties.trunk_id = Some(self.topology.trunks[down.trunk].id.clone());
+        parties.account = self.account_at(down.hop, down.trunk);
         invite.route = Route::Flow { trunk: down.trunk, hop: down.hop };
     }
 
@@ -233,7 +234,7 @@ impl Proxy {
         match cx.peer {
             Peer::Trunk(t) => {
                 self.topology.trunks[t].policy.admit(m)?;
-                let parties = &invite.parties;
+                let parties = invite.parties();
                 let dialled = parties.callee_raw.as_deref().unwrap_or_default();
                 let pool = self.topology.pool(t, dialled, parties.callee_e164.as_deref());
                 decision.pool = Some(self.topology.pools[pool].id.clone());
@@ -242,7 +243,7 @@ impl Proxy {
                 if self.has_next(invite) { Ok(()) } else { Err(Refusal::new(503, "no_node")) }
             }
             Peer::Node(_) => {
-                let number = invite.parties.callee_raw.clone().unwrap_or_default();
+                let number = invite.parties().callee_raw.clone().unwrap_or_default();
                 let route = self.topology.route(&number).ok_or(Refusal::new(404, "no_route"))?;
                 let prefix = route.prefix.clone();
                 let is_open = |&&t: &&usize| self.topology.trunks[t].address.is_some();

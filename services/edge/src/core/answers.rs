@@ -174,12 +174,13 @@ impl Proxy {
                 self.tell_answered(cx.now, invite, at, m);
             }
         } else if !late {
-            self.note_hold(cx.now, invite.dialog, invite.offer.as_ref());
+            self.note_hold(cx.now, invite.dialog, invite.offer.as_deref());
             self.tell_in_dialog(cx.now, invite, at, Some(m));
         }
         self.watch_session(cx.now, invite.ways_back(at), m, interval);
         self.respond(cx.now, invite, m.status(), bytes);
         self.cancel_others(cx.now, invite, at);
+        invite.branches[at].rest();
     }
 
     /// Nobody else is to ring any more.
@@ -365,7 +366,8 @@ impl Proxy {
         if !may_go {
             return;
         }
-        invite.last = bytes.clone();
+        // A 2xx is repeated by the callee, not by us (RFC 6026).
+        invite.last = if (200..300).contains(&status) { Bytes::new() } else { bytes.clone() };
         let back = self.way_back_now(invite.back, &invite.request);
         self.send(back, bytes);
     }

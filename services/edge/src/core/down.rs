@@ -87,8 +87,9 @@ impl Proxy {
         }
         let target = Peer::Trunk(down.trunk);
         let mut relay = self.new_relay(cx, m, key, Purpose::Other);
-        relay.parties.trunk_id = Some(self.topology.trunks[down.trunk].id.clone());
-        relay.parties.account = self.account_at(down.hop, down.trunk);
+        let parties = relay.parties.get_or_insert_default();
+        parties.trunk_id = Some(self.topology.trunks[down.trunk].id.clone());
+        parties.account = self.account_at(down.hop, down.trunk);
         relay.decision = Some(Box::new(SipDecision {
             reason: Some("routed".to_owned()),
             algorithm: Some("flow".to_owned()),
@@ -115,18 +116,8 @@ impl Proxy {
         let slot = self.relays.reserve();
         self.servers.insert(key, ServerRef::Relay(slot));
         self.clients.insert(name.key, ClientRef::Relay(slot));
-        relay.client = Some(Client {
-            key: name.key,
-            text: name.text,
-            target,
-            hop: down.hop,
-            sent: sent.clone(),
-            narrow: None,
-            machine: NonInviteClient::new(cx.now.mono_us, self.sip_timers(down.hop)),
-            forwarded_us: 0,
-            first_response_us: None,
-            retransmits: 0,
-        });
+        let machine = NonInviteClient::new(cx.now.mono_us, self.sip_timers(down.hop));
+        relay.client = Some(Client::new(name, target, down.hop, sent.clone(), machine));
         self.send(down.hop, sent);
         self.put_relay(slot, relay);
     }

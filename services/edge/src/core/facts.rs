@@ -88,12 +88,6 @@ pub fn identity(m: &Message<'_>) -> SipIdentity {
     }
 }
 
-/// For a request that has no event of its own.
-#[must_use]
-pub fn brief_identity(m: &Message<'_>) -> SipIdentity {
-    SipIdentity { call_id: text(m.call_id()), cseq: m.cseq(), ..SipIdentity::default() }
-}
-
 #[must_use]
 pub fn transport(
     m: &Message<'_>,
@@ -205,7 +199,8 @@ pub fn headers(m: &Message<'_>, digests: &mut Digests, wanted: &[String]) -> Sip
         let end = value.iter().position(|b| !b.is_ascii_digit()).unwrap_or(value.len());
         std::str::from_utf8(&value[..end]).ok()?.parse().ok()
     };
-    let (reason_protocol, reason_cause, reason_text) = reason.map_or((None, None, None), |r| (Some(r.0), r.1, r.2));
+    let (reason_protocol, reason_cause, reason_text) =
+        reason.map_or((None, None, None), |r| (Some(r.protocol), r.cause, r.text));
     SipHeaders {
         user_agent: m.text(Name::UserAgent),
         server: m.text(Name::Server),
@@ -243,15 +238,23 @@ fn attestation(m: &Message<'_>) -> Option<String> {
     matches!(attest, "A" | "B" | "C").then(|| attest.to_owned())
 }
 
-/// Protocol, cause and text of the first Reason.
+/// A Reason header (RFC 3326).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    pub protocol: String,
+    pub cause: Option<i32>,
+    pub text: Option<String>,
+}
+
+/// The first Reason.
 #[must_use]
-pub fn reason(m: &Message<'_>) -> Option<(String, Option<i32>, Option<String>)> {
+pub fn reason(m: &Message<'_>) -> Option<Reason> {
     let value = m.values(Name::Reason).next()?;
     let end = value.iter().position(|&b| b == b';').unwrap_or(value.len());
     let find = |name: &[u8]| Params::new(&value[end..]).find(name);
     let cause = find(b"cause").and_then(|c| std::str::from_utf8(c).ok()?.parse().ok());
     let said = find(b"text").map(|t| text(t.strip_prefix(b"\"").and_then(|t| t.strip_suffix(b"\"")).unwrap_or(t)));
-    Some((text(sip::trim(&value[..end])), cause, said))
+    Some(Reason { protocol: text(sip::trim(&value[..end])), cause, text: said })
 }
 
 /// Whether a response carries a Q.850 cause: then the failure is the far side's, not the next hop's.
@@ -346,7 +349,8 @@ mod tests {
         let raw = message("Q.850 ;cause=17;text=\"USER_BUSY\"");
         let mut index = Index::new();
         let m = index.parse(raw.as_bytes()).unwrap();
-        assert_eq!(reason(&m), Some(("Q.850".into(), Some(17), Some("USER_BUSY".into()))));
+        let busy = Reason { protocol: "Q.850".into(), cause: Some(17), text: Some("USER_BUSY".into()) };
+        assert_eq!(reason(&m), Some(busy));
         assert!(has_q850(&m));
         let raw = message("SIP;cause=503");
         assert!(!has_q850(&Index::new().parse(raw.as_bytes()).unwrap()));

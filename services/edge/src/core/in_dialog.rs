@@ -100,10 +100,16 @@ impl Proxy {
         if self.acknowledges_us(m) {
             return;
         }
-        let opened = self.opened(cx, m);
-        let mut index = Index::new();
-        let opened = opened.as_ref().and_then(|bytes| index.parse(bytes).ok());
-        let m = opened.as_ref().unwrap_or(m);
+        if let Some(opened) = self.opened(cx, m)
+            && let Ok(opened) = Index::new().parse(&opened)
+        {
+            return self.pass_ack(cx, &opened);
+        }
+        self.pass_ack(cx, m);
+    }
+
+    /// The ACK of a 2xx, whose route the sender was told by us.
+    fn pass_ack(&mut self, cx: &Cx, m: &Message<'_>) {
         let next = match self.next_in_dialog(cx, m) {
             Ok(next) if m.max_forwards() != Some(0) => next,
             Ok(_) => return self.note_rejected(cx, m, "max_forwards", None),
@@ -326,7 +332,7 @@ impl Proxy {
         self.setting_up += 1;
         self.trying(cx, m, &mut invite);
         let Written { name, hop, bytes, changes, narrow } = self.write_in_dialog(cx, m, next);
-        invite.changes = changes;
+        invite.changes = changes.kept();
         self.clients.insert(name.key, ClientRef::Invite(slot, 0));
         let leg = domain::LegId::edge(&invite.call, &invite.identity.call_id, &invite.identity.from_tag, m.cseq(), 1);
         invite.branches.push(Branch {
@@ -401,18 +407,8 @@ impl Proxy {
         let slot = self.relays.reserve();
         self.servers.insert(key, ServerRef::Relay(slot));
         self.clients.insert(name.key, ClientRef::Relay(slot));
-        relay.client = Some(Client {
-            key: name.key,
-            text: name.text,
-            target: next.target,
-            hop,
-            sent: bytes.clone(),
-            narrow,
-            machine: NonInviteClient::new(cx.now.mono_us, self.sip_timers(hop)),
-            forwarded_us: 0,
-            first_response_us: None,
-            retransmits: 0,
-        });
+        let machine = NonInviteClient::new(cx.now.mono_us, self.sip_timers(hop));
+        relay.client = Some(Client { narrow, ..Client::new(name, next.target, hop, bytes.clone(), machine) });
         self.send(hop, bytes);
         self.put_relay(slot, relay);
     }
@@ -438,8 +434,11 @@ impl Proxy {
             reason: None,
             call: None,
             effects: Vec::new(),
-            identity: if told { facts::identity(m) } else { facts::brief_identity(m) },
-            parties: if told { self.parties(cx, m) } else { Default::default() },
+            sip_call_id: facts::text(m.call_id()).into(),
+            cseq: m.cseq(),
+            identity: told.then(|| Box::new(facts::identity(m))),
+            parties: told.then(|| Box::new(self.parties(cx, m))),
+            said: if told { None } else { facts::reason(m).map(Box::new) },
             register: None,
             decision: None,
             ways: Vec::new(),

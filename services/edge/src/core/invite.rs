@@ -5,6 +5,7 @@
 //! upstream, and `finished` says which.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use domain::{CallId, LegId, Now};
@@ -150,6 +151,14 @@ impl Branch {
         self.end.is_none() && !self.answered && !self.abandoned
     }
 
+    /// Answered: nothing of it is sent again. It is remembered for half a minute in case the callee repeats itself, and needs
+    /// little for that: the first line says where the INVITE went.
+    pub fn rest(&mut self) {
+        let end = self.sent.iter().position(|&b| b == b'\r').unwrap_or(self.sent.len());
+        self.sent = Bytes::copy_from_slice(&self.sent[..end]);
+        self.narrow = None;
+    }
+
     /// A CANCEL was sent, and the INVITE's own final response may still come.
     #[must_use]
     pub fn waits_for_cancelled_final(&self) -> bool {
@@ -224,14 +233,14 @@ pub struct Invite {
     /// `answered` was told, and took most of this with it.
     pub is_told: bool,
     pub identity: SipIdentity,
-    pub parties: SipParties,
+    pub parties: Option<Box<SipParties>>,
     pub auth: Option<SipAuth>,
-    pub offer: Option<SdpSummary>,
+    pub offer: Option<Box<SdpSummary>>,
     pub continues: Option<(u32, u16)>,
     pub times: Times,
     pub responses: Vec<(u16, u64)>,
     /// What policies changed.
-    pub changes: Changes,
+    pub changes: Option<Box<Changes>>,
     pub retransmits_in: i32,
     pub timer_fired: Option<&'static str>,
 }
@@ -253,6 +262,13 @@ impl Invite {
     #[must_use]
     pub fn since(&self, now: Now) -> u64 {
         now.mono_us.saturating_sub(self.received.mono_us)
+    }
+
+    /// Who calls whom; nobody once that was told.
+    #[must_use]
+    pub fn parties(&self) -> &SipParties {
+        static NOBODY: LazyLock<SipParties> = LazyLock::new(SipParties::default);
+        self.parties.as_deref().unwrap_or(&NOBODY)
     }
 
     /// The way that an answer of a branch takes: from its target to whoever sent the INVITE.

@@ -30,6 +30,7 @@ impl Proxy {
         let far = if self.config.orphan_bye { self.far_party(invite, at, m) } else { None };
         let branch = &invite.branches[at];
         let boxed = |text: &Option<String>| text.clone().unwrap_or_default().into_boxed_str();
+        let parties = invite.parties();
         let mut dialog = Dialog {
             call: invite.call,
             leg: branch.leg,
@@ -48,8 +49,8 @@ impl Proxy {
             caller_bound: self.is_bound(invite.hop, invite.peer),
             callee_bound: matches!(invite.route, Route::Flow { .. }) || self.is_bound(branch.hop, branch.target),
             account: self.account_of(invite).map(String::into_boxed_str),
-            caller_number: boxed(&invite.parties.caller_raw),
-            callee_number: boxed(&invite.parties.callee_raw),
+            caller_number: boxed(&parties.caller_raw),
+            callee_number: boxed(&parties.callee_raw),
             received: invite.received,
             answered: now,
             ack_us: None,
@@ -73,9 +74,10 @@ impl Proxy {
 
     /// Of the trunk, or of the client that speaks for it.
     fn account_of(&self, invite: &Invite) -> Option<String> {
+        let parties = invite.parties();
         match invite.branches.last().map(|b| b.target) {
-            Some(Peer::Trunk(t)) if invite.parties.trunk_id.is_none() => self.topology.trunks[t].account.clone(),
-            _ => invite.parties.account.clone(),
+            Some(Peer::Trunk(t)) if parties.trunk_id.is_none() => self.topology.trunks[t].account.clone(),
+            _ => parties.account.clone(),
         }
     }
 
@@ -90,16 +92,17 @@ impl Proxy {
         let Ok(m) = index.parse(&request) else { return };
         let cx = Cx { now: invite.received, hop: invite.hop, back: invite.back, peer: invite.peer };
         invite.identity = facts::identity(&m);
-        invite.parties = self.parties(&cx, &m);
+        let mut parties = self.parties(&cx, &m);
         if let Route::Flow { trunk, .. } = invite.route {
-            invite.parties.trunk_id = Some(self.topology.trunks[trunk].id.clone());
+            parties.trunk_id = Some(self.topology.trunks[trunk].id.clone());
         }
         // Whose connection it was may be forgotten by now; the first dialog is not.
         if let Some(dialog) = invite.dialog.and_then(|slot| self.dialogs.get(slot)) {
-            invite.parties.account = dialog.account.as_deref().map(str::to_owned);
+            parties.account = dialog.account.as_deref().map(str::to_owned);
         }
+        invite.parties = Some(Box::new(parties));
         invite.auth = facts::auth(&m, &self.keys);
-        invite.offer = facts::session(&m);
+        invite.offer = facts::session(&m).map(Box::new);
     }
 
     /// The party on the trunk's side: from its INVITE when it called, from its 2xx when it was called.
@@ -250,30 +253,23 @@ impl Proxy {
     ) {
         let slot = self.relays.reserve();
         self.clients.insert(name.key, ClientRef::Relay(slot));
+        let machine = NonInviteClient::new(now.mono_us, self.sip_timers(hop));
         let relay = Relay {
             purpose: Purpose::Release,
             received: now,
             server: None,
-            client: Some(Client {
-                key: name.key,
-                text: name.text,
-                target,
-                hop,
-                sent: bytes.clone(),
-                narrow: None,
-                machine: NonInviteClient::new(now.mono_us, self.sip_timers(hop)),
-                forwarded_us: 0,
-                first_response_us: None,
-                retransmits: 0,
-            }),
+            client: Some(Client::new(name, target, hop, bytes.clone(), machine)),
             effects: Vec::new(),
             request: bytes.clone(),
             finished: None,
             silent_until: None,
             reason: None,
             call: Some(call),
-            identity: schemas::SipIdentity { call_id: sip_call_id, ..Default::default() },
-            parties: Default::default(),
+            sip_call_id: sip_call_id.into(),
+            cseq: 0,
+            identity: None,
+            parties: None,
+            said: None,
             register: None,
             decision: None,
             ways: Vec::new(),

@@ -557,6 +557,7 @@ impl Proxy {
         }
         let deadline = relay.deadline();
         self.timers.arm(&mut relay.armed, Owner::Relay(slot), deadline);
+        relay.rest();
         self.relays.put(slot, relay);
     }
 }

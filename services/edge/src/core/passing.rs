@@ -35,6 +35,16 @@ impl Changes {
         self.caller = passed.caller.take().or(self.caller.take());
         self.callee = passed.callee.take().or(self.callee.take());
     }
+
+    /// Most calls are changed in nothing, and keep nothing.
+    pub fn kept(self) -> Option<Box<Changes>> {
+        let is_empty = self.effects.is_empty()
+            && self.caller.is_none()
+            && self.callee.is_none()
+            && self.offer.is_none()
+            && self.answer.is_none();
+        (!is_empty).then(|| Box::new(self))
+    }
 }
 
 impl Proxy {
@@ -73,12 +83,13 @@ impl Proxy {
     /// An initial INVITE, written for `target`.
     pub(super) fn pass_invite(&self, invite: &mut Invite, target: (Peer, Hop), bytes: Vec<u8>) -> Bytes {
         let mut passed = self.pass(&bytes, [(invite.peer, invite.hop), target], Kind::Initial);
-        invite.changes = Changes::default();
-        invite.changes.take(&mut passed);
+        let mut changes = Changes::default();
+        changes.take(&mut passed);
         let bytes: Bytes = passed.bytes.unwrap_or(bytes).into();
         if passed.body_changed {
-            invite.changes.offer = Index::new().parse(&bytes).ok().and_then(|m| facts::session(&m));
+            changes.offer = Index::new().parse(&bytes).ok().and_then(|m| facts::session(&m));
         }
+        invite.changes = changes.kept();
         bytes
     }
 
@@ -144,10 +155,12 @@ impl Proxy {
         status: Option<u16>,
     ) -> (Bytes, Option<u32>) {
         let (bytes, mut passed) = self.pass_answer(&invite.request, invite.ways_back(at), m, status);
+        let mut changes = invite.changes.take().map(|changes| *changes).unwrap_or_default();
         if passed.body_changed {
-            invite.changes.answer = Index::new().parse(&bytes).ok().and_then(|m| facts::session(&m));
+            changes.answer = Index::new().parse(&bytes).ok().and_then(|m| facts::session(&m));
         }
-        invite.changes.take(&mut passed);
+        changes.take(&mut passed);
+        invite.changes = changes.kept();
         (bytes, passed.interval)
     }
 

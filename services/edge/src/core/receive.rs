@@ -261,7 +261,7 @@ impl Proxy {
             Some(ClientRef::Relay(slot)) => {
                 let Some(mut relay) = self.relays.take(slot) else { return };
                 let fits = relay.client.as_ref().is_some_and(|c| c.target == cx.peer || c.hop.addr == cx.hop.addr)
-                    && m.call_id() == relay.identity.call_id.as_bytes();
+                    && m.call_id() == relay.sip_call_id.as_bytes();
                 if fits {
                     self.relay_response(cx, slot, &mut relay, m)
                 } else {

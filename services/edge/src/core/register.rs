@@ -105,18 +105,8 @@ impl Proxy {
             ..SipDecision::default()
         }));
         let sent = Bytes::from(out);
-        let client = Client {
-            key: name.key,
-            text: name.text,
-            target,
-            hop,
-            sent: sent.clone(),
-            narrow: None,
-            machine: NonInviteClient::new(now.mono_us, self.sip_timers(hop)),
-            forwarded_us: relay.since(now),
-            first_response_us: None,
-            retransmits: 0,
-        };
+        let machine = NonInviteClient::new(now.mono_us, self.sip_timers(hop));
+        let client = Client { forwarded_us: relay.since(now), ..Client::new(name, target, hop, sent.clone(), machine) };
         self.clients.insert(client.key, ClientRef::Relay(slot));
         if let Some(before) = relay.client.replace(client) {
             self.clients.remove(&before.key);

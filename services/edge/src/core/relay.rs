@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use domain::{CallId, Now};
 use schemas::{SipDecision, SipIdentity, SipParties};
-use sip::transaction::{NonInviteClient, NonInviteServer};
+use sip::transaction::{NonInviteClient, NonInviteClientState, NonInviteServer};
 
 use super::Hop;
-use super::branch::BranchKey;
+use super::branch::{Branch, BranchKey};
+use super::facts::Reason;
 use super::policy::Effect;
 use super::slab::Slot;
 use super::timers::Armed;
@@ -50,6 +51,25 @@ pub struct Client {
     pub retransmits: i32,
 }
 
+impl Client {
+    /// For a request as it is being sent.
+    #[must_use]
+    pub fn new(name: Branch, target: Peer, hop: Hop, sent: Bytes, machine: NonInviteClient) -> Client {
+        Client {
+            key: name.key,
+            text: name.text,
+            target,
+            hop,
+            sent,
+            narrow: None,
+            machine,
+            forwarded_us: 0,
+            first_response_us: None,
+            retransmits: 0,
+        }
+    }
+}
+
 /// What a REGISTER needs beside what every relay has.
 #[derive(Debug)]
 pub struct Register {
@@ -82,8 +102,13 @@ pub struct Relay {
     pub call: Option<CallId>,
     /// What policies did to it.
     pub effects: Vec<Effect>,
-    pub identity: SipIdentity,
-    pub parties: SipParties,
+    pub sip_call_id: Box<str>,
+    pub cseq: u32,
+    /// For its event, until that is told; of a request without one nothing.
+    pub identity: Option<Box<SipIdentity>>,
+    pub parties: Option<Box<SipParties>>,
+    /// What a BYE says about the end.
+    pub said: Option<Box<Reason>>,
     pub register: Option<Box<Register>>,
     pub decision: Option<Box<SipDecision>>,
     /// As of an INVITE.
@@ -106,6 +131,21 @@ impl Relay {
         let server = self.server.as_ref().is_none_or(|s| s.machine.deadline().is_none());
         let client = self.client.as_ref().is_none_or(|c| c.machine.deadline().is_none());
         server && client && self.silent_until.is_none()
+    }
+
+    /// Once it is finished it only absorbs copies, for half a minute in which tens of thousands lie here: what those do not need
+    /// goes while it is still warm in the cache.
+    pub fn rest(&mut self) {
+        let asks =
+            |c: &Client| matches!(c.machine.state(), NonInviteClientState::Trying | NonInviteClientState::Proceeding);
+        if self.finished.is_none() || self.request.is_empty() || self.client.as_ref().is_some_and(asks) {
+            return;
+        }
+        self.request = Bytes::new();
+        (self.effects, self.decision, self.identity, self.parties) = (Vec::new(), None, None, None);
+        if let Some(client) = &mut self.client {
+            (client.sent, client.text, client.narrow) = (Bytes::new(), String::new(), None);
+        }
     }
 
     #[must_use]

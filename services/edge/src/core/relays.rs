@@ -221,9 +221,8 @@ impl Proxy {
                     ending.status = status;
                     self.journal.follow_dialog(&self.topology, dialog);
                 }
-                let mut index = Index::new();
-                let reason = index.parse(&relay.request).ok().and_then(|m| super::facts::reason(&m));
-                let bye = ByeFacts { by_caller, status, cseq: relay.identity.cseq, received: relay.received, reason };
+                let (cseq, received, reason) = (relay.cseq, relay.received, relay.said.take());
+                let bye = ByeFacts { by_caller, status, cseq, received, reason };
                 self.end_dialog(now, dialog, &bye);
             }
         }

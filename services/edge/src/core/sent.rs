@@ -15,16 +15,17 @@ impl Proxy {
     pub(super) fn sent_of_invite(&self, invite: &Invite) -> Option<SipSent> {
         let branch = invite.branches.last()?;
         let path = self.path(branch.hop, branch.target, matches!(invite.route, Route::Flow { .. }));
-        let changes = &invite.changes;
-        let sent = SipSent {
+        let Some(changes) = &invite.changes else {
+            return path.map(|path| SipSent { path: Some(path), ..SipSent::default() });
+        };
+        Some(SipSent {
             path,
             caller_sent: changes.caller.clone(),
             callee_sent: changes.callee.clone(),
             offer_sent: changes.offer.clone(),
             answer_sent: changes.answer.clone(),
             policies: self.policies([invite.peer, branch.target], &changes.effects),
-        };
-        (sent != SipSent::default()).then_some(sent)
+        })
     }
 
     /// Of any other transaction.

@@ -23,7 +23,7 @@ pub(super) struct ByeFacts {
     pub status: u16,
     pub cseq: u32,
     pub received: Now,
-    pub reason: Option<(String, Option<i32>, Option<String>)>,
+    pub reason: Option<Box<facts::Reason>>,
 }
 
 impl From<Ending> for ByeFacts {
@@ -54,7 +54,7 @@ impl Proxy {
     fn invite_event(&self, now: Now, invite: &Invite, event_type: &str) -> SipTransaction {
         SipTransaction {
             identity: invite.identity.clone(),
-            parties: Some(self.with_target(invite.parties.clone(), invite)),
+            parties: Some(self.with_target(invite.parties().clone(), invite)),
             ..self.progress_event(now, invite, event_type)
         }
     }
@@ -129,7 +129,7 @@ impl Proxy {
         let mut event = self.invite_event(now, invite, "attempt");
         event.transport = Some(self.transport(m, invite.hop));
         event.headers = Some(facts::headers(m, &mut self.digests, &self.config.event_headers));
-        event.offer.clone_from(&invite.offer);
+        event.offer = invite.offer.as_deref().cloned();
         event.decision = Some(decision);
         event.outcome = invite.auth.clone().map(|auth| SipOutcome { auth: Some(auth), ..SipOutcome::default() });
         if let Some(header) = header {
@@ -153,7 +153,7 @@ impl Proxy {
         event.leg_id = LegId::edge(&invite.call, call_id, from_tag, invite.identity.cseq, 0).to_string();
         event.transport = Some(self.transport(m, invite.hop));
         event.headers = Some(facts::headers(m, &mut self.digests, &self.config.event_headers));
-        event.offer.clone_from(&invite.offer);
+        event.offer = invite.offer.as_deref().cloned();
         event.decision = Some(decision);
         let phrase = sip::edit::reason_phrase(status);
         event.outcome = Some(self.outcome(invite, status, phrase.to_owned(), "edge"));
@@ -187,7 +187,7 @@ impl Proxy {
         let mut event = self.progress_event(now, invite, "answered");
         let phrase = facts::text(m.reason_phrase());
         event.outcome = Some(self.outcome(invite, m.status(), phrase, "upstream"));
-        let parties = std::mem::take(&mut invite.parties);
+        let parties = invite.parties.take().map(|p| *p).unwrap_or_default();
         event.parties = Some(self.with_target(parties, invite));
         let kept = SipIdentity {
             call_id: invite.identity.call_id.clone(),
@@ -313,7 +313,7 @@ impl Proxy {
 
     /// What the one event of a re-INVITE says about the request: nothing else tells of it.
     fn tell_request(&mut self, invite: &Invite, event: &mut SipTransaction) {
-        event.offer.clone_from(&invite.offer);
+        event.offer = invite.offer.as_deref().cloned();
         let mut index = sip::Index::new();
         if let Ok(m) = index.parse(&invite.request) {
             event.transport = Some(self.transport(&m, invite.hop));
@@ -333,7 +333,8 @@ impl Proxy {
     }
 
     /// The one event of any other transaction.
-    pub(super) fn tell_transaction(&mut self, now: Now, relay: &Relay, status: u16, m: Option<&Message<'_>>) {
+    pub(super) fn tell_transaction(&mut self, now: Now, relay: &mut Relay, status: u16, m: Option<&Message<'_>>) {
+        let (identity, parties) = (relay.identity.take(), relay.parties.take());
         let Some(server) = &relay.server else { return };
         let mut index = sip::Index::new();
         let request = index.parse(&relay.request).ok();
@@ -353,9 +354,9 @@ impl Proxy {
             source_side: server.peer.side().as_str().to_owned(),
             source_id: self.topology.id_of(server.peer).to_owned(),
             attempt: relay.register.as_ref().map_or(i32::from(relay.client.is_some()), |r| r.tried.len() as i32),
-            identity: relay.identity.clone(),
+            identity: identity.map(|i| *i).unwrap_or_default(),
             transport: request.as_ref().map(|m| self.transport(m, server.hop)),
-            parties: Some(relay.parties.clone()),
+            parties: Some(parties.map(|p| *p).unwrap_or_default()),
             headers: request.as_ref().map(|m| facts::headers(m, &mut self.digests, &self.config.event_headers)),
             timing: Some(SipTiming {
                 received_us: Some(relay.received.wall_us),
@@ -416,7 +417,8 @@ impl Proxy {
         let ended = how.map_or(now, |bye| bye.received);
         let (event_type, end) = match how {
             Ok(bye) => {
-                let (protocol, cause, said) = bye.reason.clone().map_or((None, None, None), |r| (Some(r.0), r.1, r.2));
+                let (protocol, cause, said) =
+                    bye.reason.as_deref().cloned().map_or((None, None, None), |r| (Some(r.protocol), r.cause, r.text));
                 let end = SipDialogEnd {
                     released_by: Some(if bye.by_caller { "caller" } else { "callee" }.to_owned()),
                     bye_status: Some(bye.status),

@@ -18,6 +18,8 @@ use crate::span::Span;
 use crate::via::Via;
 
 pub(crate) const NONE: u8 = u8::MAX;
+/// Room for the headers of nearly every message; an index that met a longer one keeps what it grew to.
+const USUAL_HEADERS: usize = 24;
 
 /// One header with all its folded lines.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +72,7 @@ impl Default for Index {
         Index {
             start: Start::default(),
             start_line: Span::default(),
-            headers: Vec::with_capacity(MAX_HEADERS),
+            headers: Vec::with_capacity(USUAL_HEADERS),
             first: [NONE; KNOWN],
             headers_end: 0,
             body: Span::default(),

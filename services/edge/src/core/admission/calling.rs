@@ -51,7 +51,7 @@ impl Proxy {
             return Ok(());
         }
         self.blocks(cx, trunk, invite, decision)?;
-        let parties = &invite.parties;
+        let parties = invite.parties();
         self.dialling(trunk, parties.account.as_deref(), parties.callee_e164.as_deref(), decision)
     }
 
@@ -95,7 +95,7 @@ impl Proxy {
     }
 
     fn blocks(&mut self, cx: &Cx, trunk: usize, invite: &Invite, decision: &mut SipDecision) -> Result<(), Refusal> {
-        let parties = &invite.parties;
+        let parties = invite.parties();
         let number = |raw: &'_ Option<String>| raw.clone().unwrap_or_default();
         let (caller, callee) = (number(&parties.caller_raw), number(&parties.callee_raw));
         let trunk = &self.topology.trunks[trunk];
