@@ -5,12 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use domain::CallId;
+use domain::{CallId, hex};
 use sha2::{Digest, Sha256};
 use stream::Record;
 
 use crate::adapters::decode::{TranslateError, Translated, translate};
-use crate::adapters::export::hex;
 use crate::adapters::publish;
 use crate::adapters::store::{Batch, Changed, NodeRow, Queued, Store};
 use crate::core::call::derive;

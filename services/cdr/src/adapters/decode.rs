@@ -48,19 +48,9 @@ fn some_us(value: Option<i64>) -> i64 {
     value.unwrap_or(0).max(0)
 }
 
-fn hex(id: [u8; 16]) -> Box<str> {
-    let mut out = String::with_capacity(32);
-    for byte in id {
-        for digit in [byte >> 4, byte & 15] {
-            out.push(char::from_digit(u32::from(digit), 16).expect("four bits are one hexadecimal digit"));
-        }
-    }
-    out.into()
-}
-
 fn fact<E: Event>(event: &E, at: i64, seq: i64, kind: Kind) -> Fact {
     Fact {
-        id: hex(event.logical_id()),
+        id: domain::hex(&event.logical_id()).into(),
         at,
         seq,
         kind,

@@ -6,6 +6,7 @@
 
 use std::io::Write;
 
+use domain::hex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -89,8 +90,4 @@ impl<W: Write> Sink<W> {
         self.out.write_all(&self.line)?;
         Ok(())
     }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -68,7 +68,11 @@ pub async fn explain(
         let reach = &explanation.reach;
         let why = match reach.since_us {
             Some(since) => {
-                format!("no decision about it among the last {}; they reach back to {}", reach.decisions, time(since))
+                format!(
+                    "no decision about it among the last {}; they reach back to {}",
+                    reach.decisions,
+                    domain::Utc::of(since)
+                )
             }
             None => "no decision was made since this edge started".to_owned(),
         };
@@ -98,30 +102,4 @@ pub async fn dry_run(State(office): State<Office>, body: Bytes) -> Result<Json<D
 /// Walking the ring takes milliseconds.
 async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Refused::unavailable("the process stops"))
-}
-
-/// UTC, to the second.
-fn time(us: i64) -> String {
-    let (days, seconds) = (us.div_euclid(86_400_000_000), us.rem_euclid(86_400_000_000) / 1_000_000);
-    // Civil date from days (proleptic Gregorian).
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3_600, seconds / 60 % 60, seconds % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn times_are_written_for_people() {
-        assert_eq!(super::time(0), "1970-01-01T00:00:00Z");
-        assert_eq!(super::time(1_795_226_612_345_678), "2026-11-21T02:03:32Z");
-        assert_eq!(super::time(951_782_400_000_000), "2000-02-29T00:00:00Z");
-    }
 }

@@ -1,11 +1,11 @@
 //! What an event says about a message: pure translation of headers and session descriptions into the fields of the schema.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::hex;
 use domain::identity::Keyring;
 use schemas::{SdpSummary, SipAuth, SipHeaders, SipIdentity, SipParties, SipTransport};
 use sha2::{Digest, Sha256};
@@ -42,13 +42,6 @@ impl Digests {
         self.seen.insert(raw.to_vec(), digest.clone());
         Some(digest)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
-        let _ = write!(text, "{b:02x}");
-        text
-    })
 }
 
 pub fn text(bytes: &[u8]) -> String {

@@ -41,7 +41,7 @@ pub fn note_dialog(event: &mut SipTransaction) {
 pub fn dialog_id(call_id: &str, one: &str, other: &str) -> String {
     let (first, second) = if one <= other { (one, other) } else { (other, one) };
     let digest = Sha256::digest([call_id, first, second].join("\0").as_bytes());
-    digest[..8].iter().map(|b| format!("{b:02x}")).collect()
+    domain::hex(&digest[..8])
 }
 
 /// Replaces (RFC 3891), the one inside Refer-To (RFC 3515), or Target-Dialog (RFC 4538).

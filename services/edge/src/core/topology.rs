@@ -704,7 +704,7 @@ fn numbers(config: &Config, pool: impl Fn(&String) -> usize) -> HashMap<String, 
 
 fn digest(config: &Config) -> String {
     let text = serde_json::to_vec(config).unwrap_or_default();
-    Sha256::digest(text)[..4].iter().map(|b| format!("{b:02x}")).collect()
+    domain::hex(&Sha256::digest(text)[..4])
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! An event as one line for people: when, what, whose, and the few fields that tell most.
 
+use domain::Utc;
 use serde_json::Value;
 use stream::Record;
 
@@ -104,23 +105,9 @@ fn text(value: &Value) -> String {
 
 /// Day and time, UTC.
 fn clock(us: i64) -> String {
-    let (days, in_day) = (us.div_euclid(86_400_000_000), us.rem_euclid(86_400_000_000) / 1000);
-    let (seconds, ms) = (in_day / 1000, in_day % 1000);
-    let (year, month, day) = date(days);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02}.{ms:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-/// Days since 1970-01-01 in the Gregorian calendar (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn date(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, of_year - (153 * shifted_month + 2) / 5 + 1)
+    let t = Utc::of(us);
+    let (date, time) = ((t.year, t.month, t.day), (t.hour, t.minute, t.second, t.millis()));
+    format!("{}-{:02}-{:02} {:02}:{:02}:{:02}.{:03}", date.0, date.1, date.2, time.0, time.1, time.2, time.3)
 }
 
 #[cfg(test)]

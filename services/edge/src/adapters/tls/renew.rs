@@ -170,7 +170,7 @@ fn view(kind: &'static str, id: &str, (facts, outcome): (Facts, Result<bool, Fil
         id: id.to_owned(),
         names: facts.names,
         expires_s: facts.expires_s,
-        digest: facts.digest[..4].iter().map(|byte| format!("{byte:02x}")).collect(),
+        digest: domain::hex(&facts.digest[..4]),
         renewed: *outcome.as_ref().unwrap_or(&false),
         error: outcome.err().map(|error| error.to_string()),
     }

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::io::Write;
 
+use domain::Utc;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -173,21 +174,11 @@ fn now_text() -> String {
     utc_text(SystemClock.now().wall_us)
 }
 
-/// RFC 3339 with microseconds. (Days to date after Howard Hinnant's civil_from_days.)
+/// RFC 3339 with microseconds.
 fn utc_text(wall_us: i64) -> String {
-    let (seconds, micros) = (wall_us.div_euclid(1_000_000), wall_us.rem_euclid(1_000_000));
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (h, m, s) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{micros:06}Z")
+    let t = Utc::of(wall_us);
+    let (date, time) = ((t.year, t.month, t.day), (t.hour, t.minute, t.second, t.micros));
+    format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z", date.0, date.1, date.2, time.0, time.1, time.2, time.3)
 }
 
 #[cfg(test)]

@@ -39,10 +39,7 @@ impl Algorithm {
             Algorithm::Md5 => Md5::digest(&text).to_vec(),
             Algorithm::Sha256 => Sha256::digest(&text).to_vec(),
         };
-        digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        super::to_hex(&digest)
     }
 }
 

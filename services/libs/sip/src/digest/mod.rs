@@ -7,6 +7,8 @@ mod hash;
 mod nonce;
 mod params;
 
+use std::fmt::Write;
+
 pub use hash::{Algorithm, answer, secret, verify};
 pub use nonce::{NonceKey, Replay, Standing};
 
@@ -86,6 +88,13 @@ impl<'a> Credentials<'a> {
             algorithm: Algorithm::of(find(b"algorithm")),
         }
     }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {

@@ -2,7 +2,6 @@
 //! in a table with a bound, so that an answer that was overheard is worth nothing.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
@@ -64,10 +63,7 @@ impl NonceKey {
     /// The key stands on both sides of the text, whose length is fixed, so that a hash cannot be continued.
     fn mac(&self, time: &[u8]) -> String {
         let digest = Sha256::new().chain_update(self.key).chain_update(time).chain_update(self.key).finalize();
-        digest[..MAC / 2].iter().fold(String::with_capacity(MAC), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        super::to_hex(&digest[..MAC / 2])
     }
 }
 
