@@ -12,7 +12,7 @@ use schemas::{AppliedOffset, ControlBlock, ControlWeight};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::core::book::{Kind, Record};
+use crate::core::book::Record;
 
 const NAME: &str = "last-known-good.json";
 const MAGIC: &str = "trunkline-edge last-known-good 1";
@@ -59,13 +59,6 @@ impl Found {
     }
 }
 
-/// The kind that a record's key begins with.
-#[must_use]
-pub fn split(key: &str) -> Option<(Kind, &str)> {
-    let (kind, id) = key.split_once('/')?;
-    Kind::ALL.into_iter().find(|k| k.as_str() == kind).map(|kind| (kind, id))
-}
-
 #[must_use]
 pub fn path(data_dir: &Path) -> PathBuf {
     data_dir.join(NAME)
@@ -106,7 +99,7 @@ fn parse(bytes: &[u8]) -> Result<Kept, String> {
     let (head, body) = text.split_once('\n').ok_or("it has no first line")?;
     let digest =
         head.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(" sha256=")).ok_or("its first line is unknown")?;
-    if digest != hex(body.as_bytes()) {
+    if digest != sha256(body.as_bytes()) {
         return Err("its digest is not that of its content".to_owned());
     }
     serde_json::from_str(body).map_err(|error| format!("line {} cannot be read: {error}", error.line() + 1))
@@ -119,14 +112,14 @@ pub fn write(data_dir: &Path, kept: &Kept) -> std::io::Result<()> {
     let fresh = path.with_extension("new");
     // It names customers' numbers: for this user alone.
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(format!("{MAGIC} sha256={}\n{body}", hex(body.as_bytes())).as_bytes())?;
+    file.write_all(format!("{MAGIC} sha256={}\n{body}", sha256(body.as_bytes())).as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&fresh, &path)?;
     std::fs::File::open(data_dir)?.sync_all()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+fn sha256(bytes: &[u8]) -> String {
+    domain::hex(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]
@@ -168,8 +161,6 @@ mod tests {
         assert_eq!(read(dir.path()), Found::Good(Box::new(kept())));
         let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path(dir.path())).unwrap());
         assert_eq!(mode & 0o077, 0);
-        assert_eq!(split("trunk/a/b"), Some((Kind::Trunk, "a/b")));
-        assert_eq!(split("menu/a"), None);
     }
 
     #[test]

@@ -37,6 +37,13 @@ impl Kind {
             Kind::Route => "route",
         }
     }
+
+    /// A record's key is its kind and its id.
+    #[must_use]
+    pub fn of_key(key: &str) -> Option<(Kind, &str)> {
+        let (kind, id) = key.split_once('/')?;
+        Kind::ALL.into_iter().find(|k| k.as_str() == kind).map(|kind| (kind, id))
+    }
 }
 
 /// A control record of either topic.
@@ -130,6 +137,18 @@ pub struct LeftOut {
 }
 
 impl Book {
+    /// As they were kept, by their keys; what has no kind that we know is passed over.
+    #[must_use]
+    pub fn of(records: Vec<(String, Record)>) -> Book {
+        let mut book = Book::default();
+        for (key, record) in records {
+            if let Some((kind, id)) = Kind::of_key(&key) {
+                book.put(kind, id, Some(record));
+            }
+        }
+        book
+    }
+
     /// The newest record of a key replaces the one before; `None` is a tombstone. True when something changed.
     pub fn put(&mut self, kind: Kind, id: &str, record: Option<Record>) -> bool {
         let key = (kind, id.to_owned());
@@ -279,6 +298,15 @@ mod tests {
             "routes": [{"prefix": "", "trunks": ["a"]}]
         }"#;
         serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn kept_records_come_back_under_their_keys_and_strange_ones_stay_out() {
+        assert_eq!(Kind::of_key("trunk/a/b"), Some((Kind::Trunk, "a/b")));
+        assert_eq!(Kind::of_key("menu/a"), None);
+        let a = record("a", Some("{}"), 1).unwrap();
+        let book = Book::of(vec![("trunk/a".into(), a.clone()), ("menu/a".into(), a.clone())]);
+        assert_eq!(book.iter().collect::<Vec<_>>(), [(Kind::Trunk, &a)]);
     }
 
     fn record(id: &str, settings: Option<&str>, made_us: i64) -> Option<Record> {

@@ -94,15 +94,23 @@ impl Store {
         for weight in self.weights.values() {
             control.weights.entry(weight.node_id.clone()).or_default().push(weight.clone());
         }
-        control.applied = self
-            .offsets
-            .iter()
-            .map(|(&(topic, partition), &offset)| AppliedOffset { topic: topic.to_owned(), partition, offset })
-            .collect();
-        self.unseen.raise(&mut control.applied);
+        control.applied = self.read_to();
         control.block_version = version(&control.applied, "control.blocks");
         control.weight_version = version(&control.applied, "control.weights");
         control
+    }
+
+    /// How far each partition was read.
+    #[must_use]
+    pub fn read_to(&self) -> Vec<AppliedOffset> {
+        let at = |(&(topic, partition), &offset): (&(&'static str, i32), &i64)| AppliedOffset {
+            topic: topic.to_owned(),
+            partition,
+            offset,
+        };
+        let mut applied = self.offsets.iter().map(at).collect();
+        self.unseen.raise(&mut applied);
+        applied
     }
 
     fn is_lifted(&self, block: &ControlBlock) -> bool {

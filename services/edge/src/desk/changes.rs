@@ -104,16 +104,21 @@ impl Desk {
     /// A trunk, number, route or node, new or in the place of another.
     pub async fn put(&self, kind: Kind, id: &str, mut settings: Value, actor: &Actor) -> Result<(), Refused> {
         name_itself(kind, id, &mut settings)?;
-        let record = Record {
+        let record = self.record(id, Some(settings.to_string()), actor);
+        self.change_book(kind, id, Some(record), actor).await
+    }
+
+    /// As somebody states it now.
+    pub(super) fn record(&self, id: &str, settings: Option<String>, actor: &Actor) -> Record {
+        Record {
             id: id.to_owned(),
-            settings: Some(settings.to_string()),
+            settings,
             author: self.author.clone(),
             made_us: self.clock.now().wall_us,
             reason: actor.reason.clone(),
             actor: Some(actor.name.clone()),
             announced: false,
-        };
-        self.change_book(kind, id, Some(record), actor).await
+        }
     }
 
     /// Takes a trunk, number, route or node away, wherever it came from.
@@ -126,15 +131,7 @@ impl Desk {
             }
             is_in_file
         };
-        let record = is_in_file.then(|| Record {
-            id: id.to_owned(),
-            settings: None,
-            author: self.author.clone(),
-            made_us: self.clock.now().wall_us,
-            reason: actor.reason.clone(),
-            actor: Some(actor.name.clone()),
-            announced: false,
-        });
+        let record = is_in_file.then(|| self.record(id, None, actor));
         self.change_book(kind, id, record, actor).await
     }
 

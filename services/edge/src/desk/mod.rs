@@ -128,12 +128,7 @@ impl Opening {
     /// Before sockets open.
     #[must_use]
     pub fn new(file: Config, kept: Kept, wall_us: i64) -> Opening {
-        let (mut book, mut store) = (Book::default(), Store::default());
-        for (key, record) in kept.records {
-            if let Some((kind, id)) = last_good::split(&key) {
-                book.put(kind, id, Some(record));
-            }
-        }
+        let (book, mut store) = (Book::of(kept.records), Store::default());
         store.take_kept(wall_us, kept.blocks, kept.weights, kept.applied);
         let merged = book.merged(&file);
         let control = Arc::new(store.snapshot(wall_us, file.limits.blocks));
@@ -159,13 +154,7 @@ pub fn notes(file: &Config, data_dir: &std::path::Path) -> Vec<String> {
             return vec![format!("{} is damaged ({why}); a start sets it aside", last_good::path(data_dir).display())];
         }
     };
-    let mut book = Book::default();
-    for (key, record) in kept.records {
-        if let Some((kind, id)) = last_good::split(&key) {
-            book.put(kind, id, Some(record));
-        }
-    }
-    let merged = book.merged(file);
+    let merged = Book::of(kept.records).merged(file);
     let replaced = merged.replaced.into_iter().map(|(kind, id)| {
         let kind = kind.as_str();
         format!("the {kind} {id} stands in the settings file and in a control record: the record is in force (GET /v1/{kind}s/{id}; DELETE takes it away)")
@@ -207,7 +196,7 @@ fn ack(
         blocks_enforced: count(true),
         blocks_shadow: count(false),
         weights_active: control.nodes_weighted() as i32,
-        digest: Some(digest[..8].iter().map(|b| format!("{b:02x}")).collect()),
+        digest: Some(domain::hex(&digest[..8])),
         made_us: (control.made_us > 0).then_some(control.made_us),
         since_us: wall_us,
         ..ControlAck::default()
@@ -386,7 +375,7 @@ impl Desk {
         }
         let now = self.clock.now();
         let (blocks, weights) = state.store.kept();
-        let applied = state.store.snapshot(now.wall_us, 0).applied;
+        let applied = state.store.read_to();
         let records = state.book.iter().map(|(kind, r)| (format!("{}/{}", kind.as_str(), r.id), r.clone())).collect();
         let kept = Kept { written_us: now.wall_us, applied, blocks, weights, records };
         let dir = self.data_dir.clone();

@@ -42,15 +42,7 @@ impl Desk {
     /// Puts a node that announced itself among the settings.
     pub async fn take_node(&self, node: &NodeConfig, actor: &Actor) -> Result<(), Refused> {
         let settings = serde_json::to_string(node).map_err(|error| Refused::wrong(error.to_string()))?;
-        let record = Record {
-            id: node.id.clone(),
-            settings: Some(settings),
-            author: self.author.clone(),
-            made_us: self.clock.now().wall_us,
-            reason: actor.reason.clone(),
-            actor: Some(actor.name.clone()),
-            announced: true,
-        };
+        let record = Record { announced: true, ..self.record(&node.id, Some(settings), actor) };
         self.change_book(Kind::Node, &node.id, Some(record), actor).await
     }
 

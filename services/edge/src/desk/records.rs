@@ -113,7 +113,7 @@ impl State {
 
     fn take_record(&mut self, key: String, record: Option<Record>) -> Taken {
         // Another kind is of a newer build, or another service's.
-        let Some((kind, id)) = crate::adapters::last_good::split(&key) else { return Taken::default() };
+        let Some((kind, id)) = Kind::of_key(&key) else { return Taken::default() };
         if record.is_some() {
             self.unseen.retain(|(k, i)| (*k, i.as_str()) != (kind, id));
         } else if self.unseen.iter().any(|(k, i)| (*k, i.as_str()) == (kind, id)) {
