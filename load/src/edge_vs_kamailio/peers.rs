@@ -45,7 +45,7 @@ pub enum Memory {
     AsShipped,
 }
 
-pub fn kamailio(scene: Scene, memory: Memory, dir: &Path) -> anyhow::Result<Peer> {
+pub fn kamailio(scene: Scene, memory: Memory, guarded: bool, dir: &Path) -> anyhow::Result<Peer> {
     let at = free()?;
     let sources = dir.join("sources");
     fs::write(&sources, format!("1 {} 32 0 caller\n", scene.caller.ip()))?;
@@ -69,6 +69,9 @@ pub fn kamailio(scene: Scene, memory: Memory, dir: &Path) -> anyhow::Result<Peer
     if memory == Memory::Fast {
         command.args(["-x", "fm", "-X", "fm"]);
     }
+    if guarded {
+        command.args(["-A", "GUARD"]);
+    }
     command.arg("-f").arg(&config).arg("-w").arg(dir).arg("-Y").arg(dir);
     let mut process = process::spawn(command, &log)?;
     process::up(&mut process, at, &log)?;
@@ -79,6 +82,7 @@ pub fn kamailio(scene: Scene, memory: Memory, dir: &Path) -> anyhow::Result<Peer
 pub fn edge(
     scene: Scene,
     binary: &Path,
+    guarded: bool,
     broker: Option<&Broker>,
     dir: &Path,
     run_dir: &Path,
@@ -126,6 +130,7 @@ bind = "{nodes}"
 [[edge.trunks]]
 id = "caller"
 sources = ["{caller}"]
+{limits}
 
 [[edge.nodes]]
 id = "one"
@@ -137,6 +142,7 @@ address = "{two}"
 "#,
         run = run_dir.display(),
         admin = admin.port(),
+        limits = if guarded { "cps = 5000\ncalls = 50000" } else { "" },
         caller = scene.caller,
         one = scene.nodes[0],
         two = scene.nodes[1],
