@@ -3,7 +3,9 @@
 use kit::settings::{Problem, join};
 use serde::{Deserialize, Serialize};
 
-use super::{Config, NodeConfig, Source, default_pool, default_weight};
+use super::node::default_weight;
+use super::trunk::default_pool;
+use super::{Config, NodeConfig, Source};
 use crate::core::REGISTRAR;
 use crate::core::dispatch::{Algorithm, HashBy};
 
