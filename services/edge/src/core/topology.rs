@@ -1,6 +1,9 @@
 //! The settings as tables: who is allowed to speak, who may be spoken to, over which listener.
 
-use std::collections::{HashMap, HashSet};
+mod succession;
+mod whose;
+
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use sha2::{Digest, Sha256};
@@ -8,14 +11,11 @@ use sha2::{Digest, Sha256};
 use super::Hop;
 use super::admission::{Limits, Methods, Sources};
 use super::control::Wanted;
-use super::dispatch::{Algorithm, Failover, HashBy, key_of};
+use super::dispatch::{Algorithm, Failover, HashBy};
 use super::names::heard::Heard;
 use super::names::{Names, Target};
 use super::policy::TrunkPolicy;
-use crate::config::{
-    Admit, Config, Late2xx, ListenerConfig, NextHop, NodeConfig, NodeState, Side, SipName, Source, Transport,
-    TrunkConfig,
-};
+use crate::config::{Admit, Config, Late2xx, ListenerConfig, Side, SipName, Source, Transport};
 
 /// A trunk or a node, by its place in the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -180,27 +180,6 @@ pub struct Topology {
 /// A place is given away when its peer has been gone for so much longer than a call may last (s).
 const GONE_S: u64 = 300;
 
-/// The place of each new id: its old one, a free one, or one at the end.
-fn places<'a>(old: impl Iterator<Item = (&'a String, bool)>, new: impl Iterator<Item = &'a String>) -> Vec<usize> {
-    let old: Vec<(&String, bool)> = old.collect();
-    let known: HashMap<&String, usize> = old.iter().enumerate().map(|(at, (id, _))| (*id, at)).collect();
-    let new: Vec<&String> = new.collect();
-    let taken: HashSet<usize> = new.iter().filter_map(|id| known.get(id)).copied().collect();
-    let mut free = (0..old.len()).filter(|at| old[*at].1 && !taken.contains(at)).chain(old.len()..);
-    let place = |id: &String| known.get(id).copied().or_else(|| free.next()).unwrap_or_default();
-    new.into_iter().map(place).collect()
-}
-
-fn placed<T: Clone>(old: &[T], new: impl Iterator<Item = T>, places: &[usize], retire: impl Fn(&mut T)) -> Vec<T> {
-    let mut all: Vec<T> = old.to_vec();
-    all.iter_mut().for_each(retire);
-    // Places at the end come in ascending order.
-    for (value, &place) in new.zip(places) {
-        if place < all.len() { all[place] = value } else { all.push(value) }
-    }
-    all
-}
-
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 impl Topology {
@@ -238,179 +217,6 @@ impl Topology {
         empty.succeed(config, 0)
     }
 
-    /// The tables for other settings with the same listeners. Who is in both keeps the place; who is gone keeps it too, so that
-    /// what is under way goes on; who is new is appended, or gets the place of somebody who has been gone for longer than any
-    /// call lasts. So nothing that remembers a peer by its place ever has to be told.
-    #[must_use]
-    pub fn succeed(&self, config: &Config, now_mono_us: u64) -> Topology {
-        let longest = (config.timers.max_call_s + GONE_S).saturating_mul(1_000_000);
-        let free = |gone: Option<u64>| gone.is_some_and(|since| now_mono_us.saturating_sub(since) > longest);
-        let old = self.trunks.iter().map(|t| (&t.id, free(t.gone)));
-        let trunk_places = places(old, config.trunks.iter().map(|t| &t.id));
-        let old = self.nodes.iter().map(|n| (&n.id, free(n.gone)));
-        let node_places = places(old, config.nodes.iter().map(|n| &n.id));
-        let pools = self.pools_after(config, &node_places);
-        let listener_place = |id: &String| self.listeners.iter().position(|l| &l.id == id);
-        let trunk_place = |id: &String| config.trunks.iter().position(|t| &t.id == id).map(|at| trunk_places[at]);
-        let node_place = |id: &String| config.nodes.iter().position(|n| &n.id == id).map(|at| node_places[at]);
-        let pool_place = |id: &String| pools.iter().position(|p| &p.id == id).unwrap_or_default();
-        let trunk = |t: &TrunkConfig| {
-            let emergency = config.emergency_of(t);
-            Trunk {
-                id: t.id.clone(),
-                hash: domain::hash32(&t.id),
-                address: t.address.as_ref().and_then(NextHop::address),
-                name: t.address.as_ref().and_then(NextHop::name).cloned(),
-                targets: Vec::new(),
-                transports: t.transports.clone(),
-                listener: t.listener.as_ref().and_then(listener_place),
-                pool: t.pool.clone(),
-                pool_at: pool_place(&t.pool),
-                limits: Limits::of(t),
-                limit_status: t.limit_status,
-                methods: Methods::of(&t.methods),
-                source_transports: t.source_transports.clone(),
-                source_subject: t.source_subject.clone(),
-                pinned: t.pinned,
-                account: t.account.clone(),
-                policy: TrunkPolicy::new(&t.policy, &emergency),
-                emergency,
-                late_2xx: t.late_2xx,
-                gone: None,
-            }
-        };
-        let node = |n: &NodeConfig| Node {
-            id: n.id.clone(),
-            hash: domain::hash32(&n.id),
-            address: n.address.address().unwrap_or(UNKNOWN),
-            name: n.address.name().cloned(),
-            transports: n.transports.clone(),
-            listener: n.listener.as_ref().and_then(listener_place),
-            pool: n.pool.clone(),
-            pool_at: pool_place(&n.pool),
-            weight: n.weight,
-            priority: n.priority,
-            capacity: n.capacity,
-            state: match n.state {
-                NodeState::Active => Wanted::Active,
-                NodeState::Draining => Wanted::Draining,
-                NodeState::Disabled => Wanted::Disabled,
-            },
-            key: key_of(n.id.as_bytes()),
-            registrar: n.registrar,
-            recovers_to: n.recovers_to.as_ref().and_then(node_place),
-            gone: None,
-        };
-        let trunks = placed(&self.trunks, config.trunks.iter().map(trunk), &trunk_places, |t| {
-            t.gone.get_or_insert(now_mono_us);
-        });
-        let nodes = placed(&self.nodes, config.nodes.iter().map(node), &node_places, |n| {
-            n.gone.get_or_insert(now_mono_us);
-        });
-        let mut routes: Vec<Route> = config
-            .routes
-            .iter()
-            .map(|r| Route { prefix: r.prefix.clone(), trunks: r.trunks.iter().filter_map(trunk_place).collect() })
-            .collect();
-        routes.sort_by_key(|r| std::cmp::Reverse(r.prefix.len()));
-        let of_listener = |l: &Listener| Listener {
-            trunk: config.listeners.iter().find(|c| c.id == l.id).and_then(|c| trunk_place(c.trunk.as_ref()?)),
-            ..l.clone()
-        };
-        let numbers = numbers(config, pool_place);
-        let mut topology = Topology {
-            edge_id: self.edge_id.clone(),
-            listeners: self.listeners.iter().map(of_listener).collect(),
-            trunks,
-            nodes,
-            pools,
-            routes,
-            numbers,
-            digest: digest(config),
-            allowed: Sources::default(),
-            sources: Vec::new(),
-            left: Vec::new(),
-            joins: config.join.rules.iter().flat_map(|rule| rule.sources.iter().copied()).collect(),
-            heard: self.heard.clone(),
-        };
-        for (t, &place) in config.trunks.iter().zip(&trunk_places) {
-            t.sources.iter().for_each(|&source| topology.admit(source, Peer::Trunk(place)));
-        }
-        for (n, &place) in config.nodes.iter().zip(&node_places) {
-            n.address.address().iter().for_each(|&a| topology.admit(Source::Port(a), Peer::Node(place)));
-            n.sources.iter().for_each(|&source| topology.admit(source, Peer::Node(place)));
-        }
-        // Where calls are sent, answers come from; a source that names the same address comes first.
-        for (t, &place) in config.trunks.iter().zip(&trunk_places) {
-            let address = t.address.as_ref().and_then(NextHop::address);
-            address.iter().for_each(|&address| topology.admit(Source::Port(address), Peer::Trunk(place)));
-        }
-        topology.left = self.left_after(&topology, now_mono_us, longest);
-        topology
-    }
-
-    /// Addresses that peers no longer have: calls that began there end there.
-    fn left_after(&self, next: &Topology, now_mono_us: u64, longest: u64) -> Vec<(Source, Peer, u64)> {
-        let current: HashSet<(Source, Peer)> = next.sources.iter().copied().collect();
-        let was =
-            self.sources.iter().map(|&(source, peer)| (source, peer, now_mono_us)).chain(self.left.iter().copied());
-        let stays = |&(source, peer, since): &(Source, Peer, u64)| {
-            !current.contains(&(source, peer))
-                && next.id_of(peer) == self.id_of(peer)
-                && now_mono_us.saturating_sub(since) <= longest
-        };
-        was.filter(stays).collect()
-    }
-
-    /// Whether a peer may begin something from there: it is in the settings, and so is the address.
-    #[must_use]
-    pub fn may_begin(&self, peer: Peer, hop: Hop) -> bool {
-        if self.left.is_empty() && !self.is_gone(peer) {
-            return true;
-        }
-        if self.is_gone(peer) {
-            return false;
-        }
-        if self.listeners.get(hop.place()).is_some_and(|l| l.admit != Admit::Address) {
-            return true;
-        }
-        let has = |(source, owner): &(Source, Peer)| *owner == peer && source.contains(hop.addr);
-        let left = |(source, owner, _): &(Source, Peer, u64)| *owner == peer && source.contains(hop.addr);
-        self.sources.iter().any(has) || !self.left.iter().any(left)
-    }
-
-    /// Pools keep their places; a pool that nobody names any more stays, empty.
-    fn pools_after(&self, config: &Config, node_places: &[usize]) -> Vec<PoolSpec> {
-        let mut ids: Vec<&String> = self.pools.iter().map(|p| &p.id).collect();
-        let registrar = super::REGISTRAR.to_owned();
-        let named = config.pools.iter().map(|p| &p.id).chain(config.nodes.iter().map(|n| &n.pool));
-        let named = named.chain(config.trunks.iter().map(|t| &t.pool)).chain(config.join.rules.iter().map(|r| &r.pool));
-        for id in named.chain([&registrar]) {
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
-        let spec = |id: &String| {
-            let pool = config.pool(id);
-            let is_member = |n: &NodeConfig| n.pool == *id || (n.registrar && *id == registrar);
-            let members = config.nodes.iter().zip(node_places).filter(|(n, _)| is_member(n));
-            let mut members: Vec<usize> = members.map(|(_, &place)| place).collect();
-            members.sort_unstable();
-            // A registration lives on one node: whoever asks for it again must come there again.
-            let keeps = *id == registrar;
-            PoolSpec {
-                id: id.clone(),
-                algorithm: if keeps { Algorithm::Hash } else { pool.algorithm },
-                failover: Failover::new(&pool, config.limits.attempts),
-                hash_by: if keeps { HashBy::To } else { pool.hash_by },
-                slow_start_us: if keeps { 0 } else { pool.slow_start_s.saturating_mul(1_000_000) },
-                panic_percent: pool.panic_percent,
-                members,
-            }
-        };
-        ids.into_iter().map(spec).collect()
-    }
-
     /// No longer in the settings: heard inside dialogs and as an answer only.
     #[must_use]
     pub fn is_gone(&self, peer: Peer) -> bool {
@@ -429,11 +235,6 @@ impl Topology {
     fn admit(&mut self, source: Source, peer: Peer) {
         self.sources.push((source, peer));
         self.allowed.insert(source, peer);
-    }
-
-    /// What the names stood for until now: these tables were made beside the calls, by somebody who does not know.
-    pub fn keep_heard(&mut self, before: &Topology) {
-        self.heard = before.heard.clone();
     }
 
     /// Other addresses behind the names. Those of before are heard until `keep_until`.
@@ -460,93 +261,6 @@ impl Topology {
                 Peer::Node(n) => self.nodes[n].address = best.unwrap_or(UNKNOWN),
             }
         }
-    }
-
-    /// Known by what a name stands for, and by nothing in the settings.
-    #[must_use]
-    pub fn is_only_named(&self, hop: Hop, listening: SocketAddr) -> bool {
-        let Some(listener) = self.listeners.get(hop.place()).filter(|_| !self.heard.is_empty()) else { return false };
-        let is_listed = match hop.flow {
-            None => self.listed(listener.side, hop.addr).is_some(),
-            Some(_) => self.listed_stream(listener.side, hop.addr, Some(listening)).is_some(),
-        };
-        listener.admit == Admit::Address && !is_listed
-    }
-
-    /// Who sends from that address to a listener of that side; nobody else is heard at all.
-    #[must_use]
-    pub fn classify(&self, side: Side, from: SocketAddr) -> Option<Peer> {
-        self.listed(side, from).or_else(|| self.heard.at(side, from))
-    }
-
-    fn listed(&self, side: Side, from: SocketAddr) -> Option<Peer> {
-        let left = || self.left.iter().find(|(net, peer, _)| peer.side() == side && net.contains(from));
-        self.allowed.find(side, from).sender().or_else(|| left().map(|&(_, peer, _)| peer))
-    }
-
-    /// Who sent a message that came that way. By a stream a peer comes from any port of its address; `listening` is the port
-    /// that it says to listen on, and tells peers at one address apart.
-    #[must_use]
-    pub fn classify_hop(&self, hop: Hop, listening: Option<SocketAddr>) -> Option<Peer> {
-        let side = self.listeners.get(hop.place())?.side;
-        if hop.flow.is_none() { self.classify(side, hop.addr) } else { self.classify_stream(side, hop.addr, listening) }
-    }
-
-    /// The same with what else a trunk is known by: its transport, and the subject of its certificate. Of several trunks at one
-    /// address the first that fits in all of them.
-    #[must_use]
-    pub fn identify(&self, hop: Hop, listening: Option<SocketAddr>, subject: Option<&str>) -> Option<Peer> {
-        let peer = self.classify_hop(hop, listening)?;
-        let Peer::Trunk(first) = peer else { return Some(peer) };
-        let transport = self.listener(hop).transport;
-        if self.trunks[first].is_known_by(transport, subject) {
-            return Some(peer);
-        }
-        let is_there = |source: Source| match source {
-            Source::Port(own) if hop.flow.is_some() => own.ip().to_canonical() == hop.addr.ip().to_canonical(),
-            source => source.contains(hop.addr),
-        };
-        let fits = |peer: Peer| matches!(peer, Peer::Trunk(t) if self.trunks[t].is_known_by(transport, subject));
-        self.sources.iter().find(|&&(source, peer)| fits(peer) && is_there(source)).map(|&(_, peer)| peer)
-    }
-
-    /// Who is at that end of a stream.
-    #[must_use]
-    pub fn classify_stream(&self, side: Side, from: SocketAddr, listening: Option<SocketAddr>) -> Option<Peer> {
-        let listening_at = || listening.filter(|l| l.ip() == from.ip());
-        self.listed_stream(side, from, listening)
-            .or_else(|| self.heard.at(side, from))
-            .or_else(|| self.heard.at(side, listening_at()?))
-            .or_else(|| self.heard.at_ip(side, from.ip()))
-    }
-
-    fn listed_stream(&self, side: Side, from: SocketAddr, listening: Option<SocketAddr>) -> Option<Peer> {
-        let found = self.allowed.find(side, from);
-        let listening = listening.filter(|l| l.ip() == from.ip() && found.exact.is_none());
-        let by_listening = listening.and_then(|l| self.allowed.find(side, l).exact);
-        found.exact.or(by_listening).or_else(|| self.listed(side, from)).or(found.at_ip)
-    }
-
-    /// Whether anybody who may connect to that listener has that address; any address may where the handshake or the registrar
-    /// decides.
-    #[must_use]
-    pub fn admits(&self, listener: u16, from: SocketAddr) -> bool {
-        let Some((side, admit)) = self.listeners.get(usize::from(listener)).map(|l| (l.side, l.admit)) else {
-            return false;
-        };
-        admit != Admit::Address
-            || self.allowed.find(side, from).at_ip.is_some()
-            || self.classify(side, from).is_some()
-            || (side == Side::Node && self.joins.iter().any(|source| source.contains(from)))
-    }
-
-    /// Whether a peer may be spoken to at that address, and speaks from it; several trunks may share one.
-    #[must_use]
-    pub fn owns(&self, peer: Peer, address: SocketAddr) -> bool {
-        let theirs = |(source, owner): &(Source, Peer)| *owner == peer && source.contains(address);
-        self.sources.iter().any(theirs)
-            || self.left.iter().any(|&(source, owner, _)| theirs(&(source, owner)))
-            || self.heard.transport(peer, address).is_some()
     }
 
     /// The way to a peer's address: over its own listener, else the first of its side that speaks its transport and family.
