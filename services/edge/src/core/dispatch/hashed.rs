@@ -32,17 +32,19 @@ pub(super) fn unit(bits: u64) -> f64 {
 }
 
 pub(super) fn choose(open: &Open<'_>, key: u64) -> Option<Choice> {
-    let draw = |id: u64| unit(mixed(mixed(key ^ id.rotate_left(32)).wrapping_add(id)));
+    // Both are mixed hashes already.
+    let draw = |id: u64| unit(mixed(key ^ id));
     if open.even {
         // The logarithm keeps the order, so it can be spared.
         return open.highest(0, |_, view| draw(view.id));
     }
-    let mut ranking = Ranking::default();
+    let (mut ranking, mut floor) = (Ranking::default(), 0.0);
     for (at, view) in open.iter() {
         let (drawn, weight) = (draw(view.id), open.weight(view));
-        // -ln(x) is never below 1 - x: who could not even so come among the best needs no logarithm.
-        if ranking.floor().is_none_or(|floor| weight > floor * (1.0 - drawn)) {
+        // -ln(x) is never below 2(1 - x)/(1 + x): who could not even so come among the best needs no logarithm.
+        if weight * (1.0 + drawn) > floor * (2.0 - 2.0 * drawn) {
             ranking.add(Candidate { at, score: weight / -drawn.ln() });
+            floor = ranking.floor().unwrap_or_default();
         }
     }
     open.closed(ranking)

@@ -12,11 +12,10 @@ pub(super) fn choose(open: &Open<'_>, random: &mut u64) -> Option<Choice> {
         *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         unit(mixed(*random))
     };
-    let sum: f64 = open.iter().map(|(_, view)| open.weight(view)).sum();
-    let first = pick(open, draw() * sum, None)?;
+    let first = pick(open, draw() * open.sum, None)?;
     let mut ranking = Ranking::default();
     ranking.add(scored(open, first));
-    let rest = sum - open.weight(&open.views[first]);
+    let rest = open.sum - open.weight(&open.views[first]);
     if let Some(second) = pick(open, draw() * rest, Some(first)) {
         ranking.add(scored(open, second));
     }

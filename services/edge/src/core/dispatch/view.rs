@@ -80,6 +80,19 @@ pub struct Open<'a> {
     class: (Evidence, u8),
     /// Their weights are all the same.
     pub even: bool,
+    /// Of their weights.
+    pub sum: f64,
+    /// There are members of other classes, who would be asked after these.
+    has_others: bool,
+}
+
+/// The best class while the members are looked through.
+struct Best {
+    class: (Evidence, u8),
+    weight: f64,
+    even: bool,
+    sum: f64,
+    count: u32,
 }
 
 impl<'a> Open<'a> {
@@ -87,21 +100,29 @@ impl<'a> Open<'a> {
     /// choice that is suspect.
     #[must_use]
     pub fn new(views: &'a [View], tried: &'a [usize]) -> Option<Open<'a>> {
-        let mut best: Option<((Evidence, u8), f64, bool)> = None;
+        let (mut best, mut has_others) = (None::<Best>, false);
         for (at, view) in views.iter().enumerate() {
             if view.evidence == Evidence::Out || tried.contains(&at) {
                 continue;
             }
             let class = (view.evidence, view.priority);
             match &mut best {
-                Some((known, ..)) if class > *known => {}
-                Some((known, weight, even)) if class == *known => *even &= *weight == view.weight,
-                _ => best = Some((class, view.weight, true)),
+                Some(best) if class == best.class => {
+                    best.even &= best.weight == view.weight;
+                    best.sum += view.weight;
+                    best.count += 1;
+                }
+                Some(best) if class > best.class => has_others = true,
+                _ => {
+                    has_others |= best.is_some();
+                    best = Some(Best { class, weight: view.weight, even: true, sum: view.weight, count: 1 });
+                }
             }
         }
-        let (class, _, even) = best?;
+        let Best { class, even, sum, count, .. } = best?;
         // Nodes whose weight was taken away share alike.
-        Some(Open { views, tried, class, even: even || class.0 == Evidence::Weightless })
+        let (even, sum) = if class.0 == Evidence::Weightless { (true, f64::from(count)) } else { (even, sum) };
+        Some(Open { views, tried, class, even, sum, has_others })
     }
 
     #[must_use]
@@ -142,7 +163,7 @@ impl<'a> Open<'a> {
     #[must_use]
     pub fn closed(&self, mut ranking: Ranking) -> Option<Choice> {
         let (chosen, lowest) = (ranking.top().first()?.at, ranking.top().last()?.score);
-        if ranking.len < Choice::TOP && ranking.len < self.views.len() {
+        if self.has_others && ranking.len < Choice::TOP {
             for (at, view) in self.views.iter().enumerate() {
                 if view.evidence != Evidence::Out && !self.tried.contains(&at) && !self.contains(at) {
                     let behind = f64::from(view.evidence as u8) * 256.0 + f64::from(view.priority);
