@@ -2,6 +2,7 @@
 //! looked up while a call is set up: next hops that are names are looked up beside the calls.
 
 mod admission;
+mod as_text;
 mod bounds;
 mod dial;
 mod hot_state;
@@ -23,6 +24,7 @@ use kit::settings::{Check, Problem, join};
 use serde::{Deserialize, Serialize};
 
 pub use admission::AdmissionConfig;
+pub(crate) use as_text::as_text;
 pub use bounds::{DnsConfig, LimitConfig, StreamConfig, TimerConfig};
 pub use dial::{DialConfig, DialRule, RangesFile};
 pub use hot_state::{HotAdapter, HotStateConfig};

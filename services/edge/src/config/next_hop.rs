@@ -4,9 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::Transport;
+use super::{Transport, as_text};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextHop {
@@ -146,17 +144,7 @@ impl fmt::Display for SipName {
     }
 }
 
-impl Serialize for NextHop {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for NextHop {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<NextHop, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+as_text!(NextHop);
 
 #[cfg(test)]
 mod tests {

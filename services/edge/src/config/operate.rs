@@ -6,7 +6,7 @@ use std::str::FromStr;
 use kit::settings::{Check, Problem, join};
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Source};
+use super::{Config, Source, as_text};
 
 /// A dialled number whose calls do not go to the pool of their trunk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,17 +79,7 @@ impl FromStr for Ports {
     }
 }
 
-impl Serialize for Ports {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Ports {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Ports, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+as_text!(Ports);
 
 impl Config {
     /// Everything that is wrong with them, a line each.

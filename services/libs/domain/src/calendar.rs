@@ -34,11 +34,6 @@ impl Utc {
             micros: micros as u32,
         }
     }
-
-    #[must_use]
-    pub fn millis(&self) -> u32 {
-        self.micros / 1_000
-    }
 }
 
 /// RFC 3339, to the second.
@@ -61,6 +56,6 @@ mod tests {
         assert_eq!(text(951_782_400_000_000), "2000-02-29T00:00:00Z");
         assert_eq!(text(951_868_800_000_000), "2000-03-01T00:00:00Z");
         assert_eq!(text(1_795_226_612_345_678), "2026-11-21T02:03:32Z");
-        assert_eq!((Utc::of(-1).micros, Utc::of(1_795_226_612_345_678).millis()), (999_999, 345));
+        assert_eq!((Utc::of(-1).micros, Utc::of(1_795_226_612_345_678).micros), (999_999, 345_678));
     }
 }

@@ -105,9 +105,8 @@ fn text(value: &Value) -> String {
 
 /// Day and time, UTC.
 fn clock(us: i64) -> String {
-    let t = Utc::of(us);
-    let (date, time) = ((t.year, t.month, t.day), (t.hour, t.minute, t.second, t.millis()));
-    format!("{}-{:02}-{:02} {:02}:{:02}:{:02}.{:03}", date.0, date.1, date.2, time.0, time.1, time.2, time.3)
+    let Utc { year, month, day, hour, minute, second, micros } = Utc::of(us);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{:03}", micros / 1_000)
 }
 
 #[cfg(test)]

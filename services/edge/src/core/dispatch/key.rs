@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sip::{Message, Uri};
 
 use super::hashed::{key_of, key_of_all};
+use crate::config::as_text;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HashBy {
@@ -76,17 +76,7 @@ impl FromStr for HashBy {
     }
 }
 
-impl Serialize for HashBy {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for HashBy {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<HashBy, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+as_text!(HashBy);
 
 #[cfg(test)]
 mod tests {

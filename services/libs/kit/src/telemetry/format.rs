@@ -176,9 +176,8 @@ fn now_text() -> String {
 
 /// RFC 3339 with microseconds.
 fn utc_text(wall_us: i64) -> String {
-    let t = Utc::of(wall_us);
-    let (date, time) = ((t.year, t.month, t.day), (t.hour, t.minute, t.second, t.micros));
-    format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z", date.0, date.1, date.2, time.0, time.1, time.2, time.3)
+    let Utc { year, month, day, hour, minute, second, micros } = Utc::of(wall_us);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
 #[cfg(test)]
