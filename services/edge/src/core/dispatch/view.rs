@@ -184,13 +184,16 @@ pub struct Ranking {
 
 impl Ranking {
     pub fn add(&mut self, candidate: Candidate) {
+        // From the end on, each that it beats makes room; the last falls out when there is none.
         let mut at = self.len;
+        self.len = (at + 1).min(Choice::TOP);
         while at > 0 && candidate.score > self.top[at - 1].score {
+            if at < Choice::TOP {
+                self.top[at] = self.top[at - 1];
+            }
             at -= 1;
         }
         if at < Choice::TOP {
-            self.len = (self.len + 1).min(Choice::TOP);
-            self.top.copy_within(at..self.len - 1, at + 1);
             self.top[at] = candidate;
         }
     }
