@@ -33,10 +33,6 @@ impl Process {
     pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.0.try_wait()?)
     }
-
-    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
-        Ok(self.0.wait()?)
-    }
 }
 
 impl Drop for Process {

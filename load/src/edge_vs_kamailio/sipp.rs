@@ -59,6 +59,9 @@ impl Load {
     }
 }
 
+/// How long calls may last beyond their time: as long as SIPp sends a request again.
+const SLACK: Duration = Duration::from_secs(40);
+
 /// SIPp while it places its calls.
 pub struct Caller {
     process: Process,
@@ -76,7 +79,6 @@ impl Caller {
         dir: &Path,
     ) -> anyhow::Result<Self> {
         let figures = dir.join(format!("calls-{}.csv", from.port()));
-        let limit = load.calls() / u64::from(load.rate) + load.hold.as_secs() + 40;
         let mut command = sipp(from, dir);
         command
             .arg("-sf")
@@ -85,7 +87,7 @@ impl Caller {
             .args(["-d", &load.hold.as_millis().to_string(), "-l", "15000"])
             // Kamailio's processes may overtake each other: a 180 behind its 200 is no failed call.
             .args(["-default_behaviors", "all,-abortunexp"])
-            .args(["-timeout", &format!("{limit}s"), "-trace_stat", "-fd", "1", "-stf"])
+            .args(["-trace_stat", "-fd", "1", "-stf"])
             .arg(&figures)
             .arg(to.to_string());
         Ok(Self { process: Process::start(command)?, figures, started: Instant::now(), load })
@@ -109,7 +111,19 @@ impl Caller {
 
     /// Waits for the last call to end. All must have been good. Gives how many there were.
     pub fn finish(mut self) -> anyhow::Result<u64> {
-        let status = self.process.wait()?;
+        let limit = Duration::from_secs(self.load.calls() / u64::from(self.load.rate)) + self.load.hold + SLACK;
+        let status = loop {
+            if let Some(status) = self.process.ended()? {
+                break status;
+            }
+            // SIPp's own limit waits for the calls that are up, so one that does not end would keep it for ever.
+            ensure!(
+                self.started.elapsed() < limit,
+                "void: calls were still up {} s after the last began",
+                SLACK.as_secs()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        };
         let text = fs::read_to_string(&self.figures)
             .with_context(|| format!("sipp wrote no figures, it ended with {status}"))?;
         Figures::read(&text)?.all_good(self.load.calls())?;

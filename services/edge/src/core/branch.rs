@@ -5,9 +5,10 @@
 //! a request goes; meeting our own Via with the same mark means that it went in a circle.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::identity::Keyring;
 use sip::{Message, Method};
+
+use super::letters::LETTERS;
 
 const PREFIX: &str = "z9hG4bKt";
 const BYTES: usize = 12;
@@ -54,7 +55,7 @@ impl Branch {
         bytes[9..].copy_from_slice(&mark);
         let mut text = String::with_capacity(PREFIX.len() + 16);
         text.push_str(PREFIX);
-        URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+        LETTERS.encode_string(bytes, &mut text);
         Branch { text, key: key_of(&bytes) }
     }
 }
@@ -111,7 +112,7 @@ fn key_of(bytes: &[u8; BYTES]) -> BranchKey {
 fn decode(branch: &[u8]) -> Option<[u8; BYTES]> {
     let mut bytes = [0u8; BYTES];
     let text = branch.strip_prefix(PREFIX.as_bytes())?;
-    (URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()? == BYTES).then_some(bytes)
+    (LETTERS.decode_slice(text, &mut bytes).ok()? == BYTES).then_some(bytes)
 }
 
 /// The table key of a branch that has our form.

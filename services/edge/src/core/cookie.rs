@@ -5,9 +5,10 @@
 //! inside a dialog independent of memory: a restarted edge still finds the node.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::CallId;
 use domain::identity::Keyring;
+
+use super::letters::LETTERS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie {
@@ -36,14 +37,14 @@ impl Cookie {
         bytes[17..21].copy_from_slice(&self.node.to_be_bytes());
         bytes[21..25].copy_from_slice(&self.trunk.to_be_bytes());
         bytes[25..].copy_from_slice(&mac);
-        URL_SAFE_NO_PAD.encode(bytes)
+        LETTERS.encode(bytes)
     }
 
     /// `None` for anything that we did not write for this dialog.
     #[must_use]
     pub fn open(keys: &Keyring, text: &[u8], sip_call_id: &[u8], from_tag: &[u8], to_tag: &[u8]) -> Option<Verified> {
         let mut bytes = [0u8; BYTES];
-        if URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()? != BYTES {
+        if LETTERS.decode_slice(text, &mut bytes).ok()? != BYTES {
             return None;
         }
         let call = CallId::from_bytes(bytes[1..17].try_into().ok()?);

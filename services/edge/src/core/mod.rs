@@ -37,6 +37,7 @@ mod invite;
 pub mod journal;
 mod keep_alive;
 mod late;
+mod letters;
 mod links;
 mod lost;
 pub mod names;

@@ -11,10 +11,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::identity::Keyring;
 
 use super::cookie::mark;
+use super::letters::LETTERS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -49,7 +49,7 @@ impl Token {
         }
         let (_, mac) = keys.mac8(&[b"flow", &bytes]);
         bytes.extend(mac);
-        URL_SAFE_NO_PAD.encode(bytes)
+        LETTERS.encode(bytes)
     }
 
     /// `None` for anything that we did not write.
@@ -57,7 +57,7 @@ impl Token {
     pub fn open(keys: &Keyring, text: &[u8]) -> Option<Token> {
         // The decoder wants room for whole groups of three.
         let mut buffer = [0u8; MOST + 4];
-        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut buffer).ok()?;
+        let length = LETTERS.decode_slice(text, &mut buffer).ok()?;
         let (body, mac) = buffer[..length].split_at_checked(length.checked_sub(MAC)?)?;
         let signed =
             |kid: &str| mark(kid) == *body.first().unwrap_or(&0) && keys.verify_mac8(kid, &[b"flow", body], mac);

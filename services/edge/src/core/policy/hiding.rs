@@ -7,9 +7,10 @@
 //! A masked URI is `sip:tlh-<token>@<our address>`; masked Vias are one Via of ours whose branch is `z9hG4bKtlh-<token>`.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::identity::Keyring;
 use sip::Uri;
+
+use crate::core::letters::LETTERS;
 
 const USER: &str = "tlh-";
 const BRANCH: &str = "z9hG4bKtlh-";
@@ -35,14 +36,14 @@ impl Mask<'_> {
         bytes.extend_from_slice(&mac);
         bytes.extend_from_slice(text);
         self.stream(kid, &mac, &mut bytes[HEAD..]);
-        Some(URL_SAFE_NO_PAD.encode(bytes))
+        Some(LETTERS.encode(bytes))
     }
 
     fn text(&self, token: &[u8]) -> Option<Vec<u8>> {
         if token.len() > LONGEST * 2 {
             return None;
         }
-        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let bytes = LETTERS.decode(token).ok()?;
         let (head, hidden) = bytes.split_at_checked(HEAD)?;
         let mac: [u8; 8] = head[1..].try_into().ok()?;
         self.keys.ids().filter(|kid| mark(kid) == head[0]).find_map(|kid| {
