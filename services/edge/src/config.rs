@@ -136,6 +136,12 @@ impl Check for Config {
                     "a trunk needs a source, an address, or a listener that names it",
                 ));
             }
+            if trunk.probe_s > 0 && trunk.address.is_none() {
+                out.push(Problem::new(join(&at, "probe_s"), trunk.probe_s, "0, or an address that can be asked"));
+            }
+            if (1..5).contains(&trunk.probe_s) {
+                out.push(Problem::new(join(&at, "probe_s"), trunk.probe_s, "0 (none) or 5 and more"));
+            }
             trunk.policy.check(&join(&at, "policy"), out);
             self.check_name(trunk.address.as_ref(), &trunk.transports, &at, out);
             self.check_trunk_limits(trunk, &at, out);

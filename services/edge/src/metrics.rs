@@ -33,6 +33,9 @@ const NODE_GAUGES: [NodeGauge; 8] = [
     ("edge_node_timeouts_total", "INVITEs that a node never answered", |n| n.timeouts as f64),
 ];
 
+const CARRIER_STATE: (&str, &str) =
+    ("edge_carrier_state", "State of a trunk that calls go to: 0 up, 1 silent, full or suspect, 2 down");
+
 /// Names of all metrics without the suffix of counters, for the test of the README.
 #[cfg(test)]
 pub fn names() -> Vec<String> {
@@ -48,7 +51,11 @@ pub fn names() -> Vec<String> {
         "edge_names",
         "edge_names_stale",
     ];
-    counters.chain(gauges.map(str::to_owned)).chain(NODE_GAUGES.map(|(name, ..)| name.to_owned())).collect()
+    counters
+        .chain(gauges.map(str::to_owned))
+        .chain([CARRIER_STATE.0.to_owned()])
+        .chain(NODE_GAUGES.map(|(name, ..)| name.to_owned()))
+        .collect()
 }
 
 #[derive(Debug)]
@@ -82,6 +89,15 @@ impl Collector for Reader {
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let mut family = encoder.encode_descriptor(CARRIER_STATE.0, CARRIER_STATE.1, None, MetricType::Gauge)?;
+        for trunk in s.trunks.iter().filter(|t| t.address.is_some()) {
+            let value = match trunk.state {
+                "up" => 0.0,
+                "down" => 2.0,
+                _ => 1.0,
+            };
+            ConstGauge::new(value).encode(family.encode_family(&[("trunk", trunk.id.as_str())])?)?;
         }
         for (name, help, value) in NODE_GAUGES {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

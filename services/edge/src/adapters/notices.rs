@@ -9,6 +9,16 @@ pub fn log(notice: &Notice) {
             "more calls come by UDP from this trunk's address than it may make, and they come twice like its own: if it is not the trunk, \
              its address is forged, and only TLS or IPsec tells the two apart; the trunk is held to its limit, others are not touched"
         ),
+        Notice::Carrier { trunk, before, state: "up", reason } => {
+            tracing::info!(trunk.id = trunk, before, reason, "a carrier answers again");
+        }
+        Notice::Carrier { trunk, before, state, reason } => tracing::warn!(
+            trunk.id = trunk,
+            before,
+            state,
+            reason,
+            "a carrier does not answer its probes: calls go to the others of their route first"
+        ),
         Notice::Knock(told) => {
             let knock = &told.knock;
             tracing::warn!(

@@ -69,7 +69,7 @@ pub(super) fn default_weight() -> f64 {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_zero(n: &u32) -> bool {
+pub(super) fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
@@ -92,6 +92,22 @@ pub struct ProbeConfig {
     pub down_misses: u32,
     /// Answers in a row that make it good again.
     pub up_answers: u32,
+}
+
+impl ProbeConfig {
+    /// For a carrier: seldom, patiently, and with a conclusion after few. 0 seconds: not at all.
+    #[must_use]
+    pub fn of_carrier(every_s: u32) -> ProbeConfig {
+        ProbeConfig {
+            enabled: every_s > 0,
+            interval_ms: u64::from(every_s) * 1_000,
+            timeout_ms: 2_000,
+            resend_ms: 500,
+            suspect_misses: 1,
+            down_misses: 2,
+            up_answers: 1,
+        }
+    }
 }
 
 impl Default for ProbeConfig {

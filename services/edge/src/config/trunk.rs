@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::node::is_zero;
 use super::{NextHop, Source, TlsPeerConfig, Transport, policy};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,10 @@ pub struct TrunkConfig {
     /// How its certificate is checked and which one is shown to it, when it is called over TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsPeerConfig>,
+    /// Seconds between the OPTIONS that ask whether it is there, 0 = none. While no answer comes, whatever it would say, calls go to
+    /// the others of their route first.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub probe_s: u32,
     /// Pool of nodes that its calls go to.
     #[serde(default = "default_pool")]
     pub pool: String,
@@ -88,6 +93,7 @@ impl Default for TrunkConfig {
             transports: default_transports(),
             listener: None,
             tls: None,
+            probe_s: 0,
             pool: default_pool(),
             cps: 0.0,
             calls: 0,

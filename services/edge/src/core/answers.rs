@@ -273,12 +273,11 @@ impl Proxy {
         self.finish(now, invite);
     }
 
-    /// An address behind a name that said nothing is not the first that the next call tries.
+    /// An address of a carrier that said nothing is not the first that the next call tries.
     fn shun_silent(&mut self, now: Now, invite: &Invite) {
         let silent = |b: &&Branch| matches!(b.end, Some(End::NoFirstResponse | End::TimedOut | End::Unreachable));
         if let Some(branch) = invite.branches.last().filter(silent)
-            && let Peer::Trunk(t) = branch.target
-            && self.topology.trunks[t].name.is_some()
+            && matches!(branch.target, Peer::Trunk(_))
         {
             self.shunned.note(now.mono_us, branch.hop.addr);
         }

@@ -43,8 +43,9 @@ impl Proxy {
         match &invite.route {
             Route::Pool(pool) => self.next_node(now, *pool, invite, forced, m, decision),
             Route::Trunks { trunks, .. } => {
-                let open: Vec<usize> =
+                let mut open: Vec<usize> =
                     trunks.iter().copied().filter(|&t| !invite.tried.contains(&Peer::Trunk(t))).collect();
+                open.sort_by_key(|&t| self.carriers[t].rank(self.is_silent(now.mono_us, t)));
                 let first = match forced {
                     Some(Peer::Trunk(t)) if open.contains(&t) => {
                         decision.algorithm = Some("same_as_challenged".to_owned());
@@ -73,7 +74,7 @@ impl Proxy {
             Peer::Node(n) => {
                 (Some(self.nodes[n].state(&self.health[n]).to_owned()), i32::try_from(self.nodes[n].calls_now).ok())
             }
-            Peer::Trunk(_) => (None, None),
+            Peer::Trunk(t) => (Some(self.carrier_state(self.last.mono_us, t).to_owned()), None),
         };
         SipCandidate { id: self.topology.id_of(peer).to_owned(), score, weight: None, state, calls }
     }

@@ -1,33 +1,27 @@
-//! What happens by the clock: probes, what follows from a node's state, sweeps, and the reports of each second.
+//! What happens by the clock: what follows from a node's state, sweeps, and the reports of each second.
 
-use bytes::Bytes;
 use domain::Now;
 use schemas::{NodeHealth, NodePassive, NodeProbe};
-use sip::edit::Request;
 
-use super::branch::Branch as BranchName;
-use super::dispatch::{Order, State};
+use super::dispatch::State;
 use super::invite::{End, Gone};
 use super::slab::Slot;
 use super::story::ByeFacts;
 use super::timers::Owner;
 use super::topology::Peer;
-use super::{Action, ClientRef, Hop, Proxy};
+use super::{Action, Proxy};
 
 const SECOND: u64 = 1_000_000;
 const SUMMARY: u64 = 5 * SECOND;
 
 impl Proxy {
     pub(super) fn arm_house(&mut self) {
-        let probes = self.health.iter().filter_map(|h| h.deadline()).min();
-        let at = probes.unwrap_or(u64::MAX).min(self.next_second).min(self.losing.next.unwrap_or(u64::MAX));
+        let at = self.next_probe().unwrap_or(u64::MAX).min(self.next_second).min(self.losing.next.unwrap_or(u64::MAX));
         self.timers.arm(&mut self.house, Owner::House, Some(at));
     }
 
     pub(super) fn keep_house(&mut self, now: Now) {
-        for node in 0..self.health.len() {
-            self.tick_health(now, node);
-        }
+        self.tick_all_health(now);
         if self.losing.next.is_some_and(|at| now.mono_us >= at) {
             self.lose_some(now);
         }
@@ -63,79 +57,27 @@ impl Proxy {
         }
     }
 
-    pub(super) fn tick_health(&mut self, now: Now, node: usize) {
-        while let Some(order) = self.health[node].tick(now.mono_us) {
-            self.obey(now, node, order);
+    pub(super) fn node_changed(&mut self, now: Now, node: usize, before: State) {
+        self.tell_state(now, node, self.health[node].reason);
+        match self.health[node].state() {
+            State::Down => self.node_down(now, node),
+            State::Up => self.node_up(now, node, before),
+            State::Suspect => {}
         }
-    }
-
-    pub(super) fn obey(&mut self, now: Now, node: usize, order: Order) {
-        let to = self.topology.nodes[node].address;
-        let hop = self.flows.reuse(self.topology.hop_to(Peer::Node(node), to));
-        match order {
-            // Where it is, is not known yet: a probe that cannot be sent is a probe that is missed.
-            Order::Send | Order::Resend if !self.topology.nodes[node].is_known() => {}
-            Order::Resend if self.nodes[node].probe_bytes.is_empty() => {}
-            Order::Send => {
-                let bytes = self.write_probe(node, hop);
-                self.nodes[node].probe_bytes = bytes.clone();
-                self.send(hop, bytes);
-            }
-            Order::Resend => {
-                let bytes = self.nodes[node].probe_bytes.clone();
-                self.send(hop, bytes);
-            }
-            Order::Changed { before } => {
-                self.tell_state(now, node, self.health[node].reason);
-                match self.health[node].state() {
-                    State::Down => self.node_down(now, node),
-                    State::Up => self.node_up(now, node, before),
-                    State::Suspect => {}
-                }
-            }
-        }
-    }
-
-    fn write_probe(&mut self, node: usize, hop: Hop) -> Bytes {
-        if let Some(old) = self.nodes[node].probe_key.take() {
-            self.clients.remove(&old);
-        }
-        let nonce = self.random.next();
-        let name = BranchName::own(&self.keys, nonce);
-        self.clients.insert(name.key, ClientRef::Probe(node));
-        self.nodes[node].probe_key = Some(name.key);
-        let host = &self.topology.listener(hop).host;
-        let address = self.topology.nodes[node].address;
-        let uri = format!("sip:{address}{}", self.topology.listener(hop).transport.as_uri_param());
-        let mut out = Vec::with_capacity(320);
-        Request {
-            method: "OPTIONS",
-            uri: uri.as_bytes(),
-            via: self.topology.via(hop, &name.text).as_bytes(),
-            from: format!("<sip:probe@{host}>;tag={nonce:x}").as_bytes(),
-            to: format!("<{uri}>").as_bytes(),
-            call_id: format!("probe-{nonce:x}@{host}").as_bytes(),
-            cseq: 1,
-            max_forwards: 1,
-            add: &[],
-        }
-        .write(&mut out);
-        out.into()
     }
 
     /// The system refused a packet: a node is down at once, an INVITE to a trunk goes on to the next one.
     pub(super) fn unreachable(&mut self, now: Now, to: std::net::SocketAddr) {
         if let Some(node) = self.topology.nodes.iter().position(|n| n.address == to) {
-            if let Some(order) = self.health[node].refused(now.mono_us) {
-                self.obey(now, node, order);
-                self.arm_house();
-            }
-            return;
+            return self.peer_refused(now, Peer::Node(node));
         }
         let is_there =
             |t: &super::topology::Trunk| t.address == Some(to) || t.targets.iter().any(|target| target.address == to);
         let gone = self.topology.trunks.iter().enumerate().filter(|(_, t)| is_there(t)).map(|(t, _)| t);
         for trunk in gone.collect::<Vec<_>>() {
+            if self.topology.trunks[trunk].probes.enabled && self.topology.trunks[trunk].address == Some(to) {
+                self.peer_refused(now, Peer::Trunk(trunk));
+            }
             // Behind a name there may be other addresses, which are none the worse.
             self.abandon(now, &Gone { peer: Peer::Trunk(trunk), at: Some(to) }, End::Unreachable);
         }

@@ -43,6 +43,7 @@ mod lost;
 pub mod names;
 mod passing;
 pub mod policy;
+mod probing;
 mod receive;
 mod refusals;
 mod register;
@@ -91,7 +92,7 @@ use branch::BranchKey;
 use challenge::Challenges;
 use control::Control;
 use dialogs::Dialogs;
-use dispatch::{Health, Pool, Standing};
+use dispatch::{Carrier, Health, Pool, Standing};
 use facts::Digests;
 use flows::Flows;
 use hash::{KeyedMap, Random, Seed};
@@ -194,6 +195,8 @@ pub enum Notice {
     Knock(Knocked),
     /// More calls come by UDP from a trunk's address than it may make, and come twice like its own.
     Flood { trunk: String },
+    /// A carrier is better or worse than it was.
+    Carrier { trunk: String, before: &'static str, state: &'static str, reason: &'static str },
 }
 
 /// Where in a table a server transaction lives.
@@ -210,7 +213,7 @@ enum ServerRef {
 enum ClientRef {
     Invite(Slot, usize),
     Relay(Slot),
-    Probe(usize),
+    Probe(Peer),
 }
 
 /// A request's circumstances.
@@ -306,6 +309,8 @@ pub struct Proxy {
     shunned: Shunned,
     health: Vec<Health>,
     nodes: Vec<Standing>,
+    /// By place, as the trunks: those that calls go to.
+    carriers: Vec<Carrier>,
     trunks: Vec<TrunkState>,
     admission: Admission,
     digests: Digests,
@@ -362,6 +367,7 @@ impl Proxy {
             shunned: Shunned::default(),
             health: topology.nodes.iter().map(|_| Health::new(now.mono_us, &config.probe)).collect(),
             nodes: topology.nodes.iter().map(|_| Standing::default()).collect(),
+            carriers: topology.trunks.iter().map(|t| Carrier::new(now.mono_us, &t.probes)).collect(),
             trunks: topology.trunks.iter().map(trunk).collect(),
             admission: Admission::new(seed, &config),
             digests: Digests::default(),

@@ -60,8 +60,13 @@ impl Proxy {
                 if hop.flow.is_some() && message.is_request() && admit == Admit::Address {
                     self.know_sender(&mut cx, &message);
                 }
-                if let Peer::Node(n) = cx.peer {
-                    self.health[n].life(now.mono_us);
+                match cx.peer {
+                    Peer::Node(n) => self.health[n].life(now.mono_us),
+                    // What it sends from elsewhere says nothing about the address that it is called at.
+                    Peer::Trunk(t) if self.topology.trunks[t].address == Some(hop.addr) => {
+                        self.carriers[t].health.life(now.mono_us);
+                    }
+                    Peer::Trunk(_) => {}
                 }
                 match message.is_request() {
                     true => {
@@ -237,14 +242,7 @@ impl Proxy {
             return self.stray(cx, m, "foreign_branch");
         };
         match self.clients.get(&key).copied() {
-            Some(ClientRef::Probe(node)) => {
-                // Only the node itself may speak for its health.
-                if cx.peer == Peer::Node(node) {
-                    self.health[node].answered(cx.now.mono_us, m.status());
-                    self.tick_health(cx.now, node);
-                    self.arm_house();
-                }
-            }
+            Some(ClientRef::Probe(peer)) => self.probe_answered(cx, peer, m.status()),
             Some(ClientRef::Invite(slot, at)) => {
                 let Some(mut invite) = self.invites.take(slot) else { return };
                 let fits = invite.branches.get(at).is_some_and(|b| b.target == cx.peer || b.hop.addr == cx.hop.addr)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::Now;
 
-use super::dispatch::{Health, Pool, Standing};
+use super::dispatch::{Carrier, Health, Pool, Standing};
 use super::topology::Topology;
 use super::{Proxy, Times, TrunkState, keep_alive};
 use crate::config::Config;
@@ -54,6 +54,16 @@ impl Proxy {
                 Some(state) if same => state.set(&self.config.admission, trunk),
                 Some(state) => *state = TrunkState::new(&self.config.admission, trunk),
                 None => self.trunks.push(TrunkState::new(&self.config.admission, trunk)),
+            }
+            let is_there = before.trunks.get(place).is_some_and(|t| same && t.address == trunk.address);
+            match self.carriers.get_mut(place) {
+                // What probes said is forgotten with them.
+                Some(carrier) if is_there && trunk.probes.enabled => carrier.health.configure(&trunk.probes),
+                Some(carrier) => *carrier = Carrier::new(now.mono_us, &trunk.probes),
+                None => self.carriers.push(Carrier::new(now.mono_us, &trunk.probes)),
+            }
+            if trunk.gone.is_some() {
+                self.carriers[place].health.retire();
             }
         }
         self.admission.follow(&self.config, &self.topology);

@@ -115,6 +115,10 @@ pub struct NodeSnapshot {
 pub struct TrunkSnapshot {
     pub id: String,
     pub address: Option<SocketAddr>,
+    /// What is known of it as a carrier: up, silent, full, suspect or down.
+    pub state: &'static str,
+    /// Of its last probe.
+    pub rtt_us: Option<u64>,
     pub pool: String,
     pub cps: f64,
     /// Calls at once that it may have; 0 = no limit.
@@ -252,9 +256,11 @@ impl Proxy {
                 rtt_us: self.health[i].rtt_us,
             }
         };
-        let trunk = |(t, state): (&super::topology::Trunk, &super::TrunkState)| TrunkSnapshot {
+        let trunk = |(place, (t, state)): (usize, (&super::topology::Trunk, &super::TrunkState))| TrunkSnapshot {
             id: t.id.clone(),
             address: t.address,
+            state: self.carrier_state(self.last.mono_us, place),
+            rtt_us: self.carriers[place].health.rtt_us,
             pool: t.pool.clone(),
             cps: t.limits.cps,
             calls_max: t.limits.calls,
@@ -273,8 +279,8 @@ impl Proxy {
                 .filter(|(i, n)| n.gone.is_none() || self.nodes[*i].calls_now > 0)
                 .map(node)
                 .collect(),
-            trunks: (self.topology.trunks.iter().zip(&self.trunks))
-                .filter(|(t, _)| t.gone.is_none())
+            trunks: (self.topology.trunks.iter().zip(&self.trunks).enumerate())
+                .filter(|(_, (t, _))| t.gone.is_none())
                 .map(trunk)
                 .collect(),
             announced: self

@@ -15,7 +15,7 @@ use super::dispatch::{Algorithm, Failover, HashBy};
 use super::names::heard::Heard;
 use super::names::{Names, Target};
 use super::policy::TrunkPolicy;
-use crate::config::{Admit, Config, Late2xx, ListenerConfig, Side, SipName, Source, Transport};
+use crate::config::{Admit, Config, Late2xx, ListenerConfig, ProbeConfig, Side, SipName, Source, Transport};
 
 /// A trunk or a node, by its place in the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,6 +80,8 @@ pub struct Trunk {
     pub emergency: Vec<String>,
     pub policy: TrunkPolicy,
     pub late_2xx: Late2xx,
+    /// Whether and how it is asked if it is there.
+    pub probes: ProbeConfig,
     /// No longer in the settings since then: its open dialogs go on, nothing new does.
     pub gone: Option<u64>,
 }

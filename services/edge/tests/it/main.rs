@@ -7,6 +7,7 @@ mod announce;
 mod bench_files;
 mod calls;
 mod cancel;
+mod carriers;
 mod connections;
 mod cost;
 mod dead_log;

@@ -6,6 +6,7 @@
 
 mod announced;
 mod breaker;
+mod carrier;
 #[cfg(test)]
 mod choice_tests;
 mod chooser;
@@ -26,6 +27,7 @@ mod weighted;
 
 pub use announced::{Announced, AnnouncedView, Announcement, OPTIONS_S, Reply, id_from};
 pub use breaker::{Outcome, Share};
+pub use carrier::Carrier;
 pub use chooser::{Algorithm, Chooser};
 pub use failover::{Failover, is_nodes_fault};
 pub use hashed::key_of;

@@ -1,16 +1,14 @@
 //! Everything that this edge knows about one node beside its probes: its calls, how they went, and what others want of it.
 
-use bytes::Bytes;
-
 use super::breaker::Breaker;
 use super::latency::Latency;
 use super::load::{Load, Own};
 use super::ramp::Ramp;
 use super::view::{Evidence, View};
 use super::{Health, State};
-use crate::core::branch::BranchKey;
 use crate::core::control::{Effective, Wanted};
 use crate::core::journal::Place;
+use crate::core::probing::Probe;
 use crate::core::topology::{Node, PoolSpec};
 
 /// Counters run since the edge started, over all settings.
@@ -23,8 +21,7 @@ pub struct Standing {
     pub failed_5xx: u64,
     pub timeouts: u64,
     pub retransmits: u64,
-    pub probe_bytes: Bytes,
-    pub probe_key: Option<BranchKey>,
+    pub probe: Probe,
     /// The journal's record of which life it is in.
     pub kept: Option<Place>,
     pub breaker: Breaker,

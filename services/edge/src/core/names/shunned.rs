@@ -1,12 +1,12 @@
-//! Addresses behind names that failed a call a moment ago: others are tried before them, so that not each call waits for the
-//! same silence again. They are never left out: a name all of whose addresses failed is tried in its own order.
+//! Addresses of carriers that failed a call a moment ago: others are tried before them, of the same name and of the same route, so that
+//! not each call waits for the same silence again. They are never left out: where all failed, the order is the usual one.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 /// How long an address comes last after it failed. Long against a call's set-up, short against a repair.
 const SHUNNED_US: u64 = 30_000_000;
-/// Names are few, and each has 32 addresses at most.
+/// Carriers are few, and a name has 32 addresses at most.
 const MOST: usize = 1_024;
 
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{GONE_S, Listener, Node, Peer, PoolSpec, Route, Topology, Trunk, UNKNOWN, digest, numbers};
-use crate::config::{Config, NextHop, NodeConfig, NodeState, Source, TrunkConfig};
+use crate::config::{Config, NextHop, NodeConfig, NodeState, ProbeConfig, Source, TrunkConfig};
 use crate::core::admission::{Limits, Methods, Sources};
 use crate::core::control::Wanted;
 use crate::core::dispatch::{Algorithm, Failover, HashBy, key_of};
@@ -48,6 +48,7 @@ impl Topology {
                 policy: TrunkPolicy::new(&t.policy, &emergency),
                 emergency,
                 late_2xx: t.late_2xx,
+                probes: ProbeConfig::of_carrier(t.probe_s),
                 gone: None,
             }
         };

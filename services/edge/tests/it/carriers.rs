@@ -1,0 +1,126 @@
+//! Which carrier of a route gets the first attempt: what the last calls met and what probes say.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use edge::core::Notice;
+
+use super::text::invite;
+use super::world::*;
+
+/// A call from a node; gives the carrier that is asked first and lets it answer 486, so that nothing stays open.
+fn first_asked(w: &mut World, call: &str) -> SocketAddr {
+    w.send(n1(), &invite(n1(), edge_node(), call, "+4922155558401", 1));
+    w.expect(n1(), "INVITE", 100);
+    let (hop, offered) = w.wire.pop_front().expect("an INVITE");
+    assert!(offered.is("INVITE", 0), "{offered:?}");
+    w.send(hop.addr, &offered.reply(486, "Busy Here", "b"));
+    w.expect(hop.addr, "ACK", 0);
+    w.expect(n1(), "INVITE", 486);
+    hop.addr
+}
+
+fn candidates(w: &World) -> Vec<(String, String)> {
+    let attempt = w.events.iter().rev().find(|e| e.event_type == "attempt").expect("an attempt");
+    let decision = attempt.decision.as_ref().unwrap();
+    decision.candidates.iter().map(|c| (c.id.clone(), c.state.clone().unwrap())).collect()
+}
+
+#[test]
+fn a_carrier_that_left_a_call_without_an_answer_comes_last_for_half_a_minute() {
+    let mut w = World::new();
+    assert_eq!(first_asked(&mut w, "a"), c1());
+    assert_eq!(candidates(&w), [("c1".into(), "up".into()), ("c2".into(), "up".into())]);
+    w.send(n1(), &invite(n1(), edge_node(), "b", "+4922155558401", 1));
+    w.expect(n1(), "INVITE", 100);
+    w.expect(c1(), "INVITE", 0);
+    w.pass(Duration::from_secs(4));
+    w.wire.retain(|(hop, _)| hop.addr == c2());
+    let offered = w.expect(c2(), "INVITE", 0);
+    w.send(c2(), &offered.reply(486, "Busy Here", "b"));
+    w.wire.clear();
+    // The next call does not wait for the same silence.
+    assert_eq!(first_asked(&mut w, "c"), c2());
+    assert_eq!(candidates(&w), [("c2".into(), "up".into()), ("c1".into(), "silent".into())]);
+    w.pass(Duration::from_secs(31));
+    w.wire.clear();
+    assert_eq!(first_asked(&mut w, "d"), c1());
+}
+
+#[test]
+fn an_answer_makes_a_silent_carrier_the_first_again() {
+    let mut w = World::new();
+    w.send(n1(), &invite(n1(), edge_node(), "a", "+4922155558401", 1));
+    w.expect(n1(), "INVITE", 100);
+    let silent = w.expect(c1(), "INVITE", 0);
+    w.pass(Duration::from_secs(4));
+    w.send(c1(), &silent.reply(100, "Trying", ""));
+    w.wire.clear();
+    assert_eq!(first_asked(&mut w, "b"), c1());
+}
+
+/// Lets that much time pass; probes of carriers that are not `dead` are answered with 404. Gives how many were asked.
+fn pass_answering(w: &mut World, seconds: u64, dead: &[SocketAddr]) -> usize {
+    let mut asked = 0;
+    for _ in 0..seconds * 4 {
+        w.pass_ms(250);
+        for _ in 0..w.wire.len() {
+            let Some((hop, m)) = w.wire.pop_front() else { break };
+            if m.is("OPTIONS", 0) {
+                asked += 1;
+                if !dead.contains(&hop.addr) {
+                    w.send(hop.addr, &m.reply(404, "Not Found", "p"));
+                }
+            }
+        }
+    }
+    asked
+}
+
+fn told(w: &mut World) -> Vec<(String, &'static str)> {
+    let told = |notice| match notice {
+        Notice::Carrier { trunk, state, .. } => Some((trunk, state)),
+        _ => None,
+    };
+    w.notices.drain(..).filter_map(told).collect()
+}
+
+#[test]
+fn probes_put_a_carrier_last_before_a_call_has_to_wait_for_it() {
+    let mut config = config();
+    config.trunks[2].probe_s = 30;
+    config.trunks[3].probe_s = 30;
+    let mut w = World::with(config);
+    assert_eq!(pass_answering(&mut w, 29, &[]), 2, "one each");
+    assert_eq!(first_asked(&mut w, "a"), c1());
+    // It misses its second probe, which was sent twice.
+    assert_eq!(pass_answering(&mut w, 5, &[c1()]), 3);
+    assert_eq!(told(&mut w), [("c1".into(), "suspect")]);
+    assert_eq!(first_asked(&mut w, "b"), c2());
+    pass_answering(&mut w, 30, &[c1()]);
+    assert_eq!(told(&mut w), [("c1".into(), "down")]);
+    assert_eq!(first_asked(&mut w, "c"), c2());
+    assert_eq!(candidates(&w), [("c2".into(), "up".into()), ("c1".into(), "down".into())]);
+    // Any answer is one.
+    pass_answering(&mut w, 30, &[]);
+    assert_eq!(told(&mut w), [("c1".into(), "up")]);
+    assert_eq!(first_asked(&mut w, "d"), c1());
+}
+
+#[test]
+fn a_route_whose_carriers_are_all_down_is_tried_all_the_same_and_settings_end_the_asking() {
+    let mut config = config();
+    config.trunks[2].probe_s = 5;
+    config.trunks[3].probe_s = 5;
+    let mut w = World::with(config);
+    pass_answering(&mut w, 20, &[c1(), c2()]);
+    assert_eq!(w.proxy.snapshot(0).trunks.iter().filter(|t| t.state == "down").count(), 2);
+    assert_eq!(first_asked(&mut w, "a"), c1());
+    w.settings(|config| {
+        config.trunks[2].probe_s = 0;
+        config.trunks[3].probe_s = 0;
+    });
+    assert_eq!(pass_answering(&mut w, 20, &[]), 0);
+    assert!(w.proxy.snapshot(0).trunks.iter().all(|t| t.state == "up"), "what probes said is forgotten with them");
+    w.drained();
+}
