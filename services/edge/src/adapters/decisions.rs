@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use schemas::SipTransaction;
 
-use crate::core::decisions::{Ring, write};
+use crate::core::telling::decisions::{Ring, write};
 
 /// What may wait while a reader walks the ring: a second of a busy edge.
 const WAITING: usize = 512 * 1024;
@@ -82,7 +82,7 @@ impl Notes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::decisions::head;
+    use crate::core::telling::decisions::head;
 
     fn event(n: i64) -> SipTransaction {
         SipTransaction { event_type: "attempt".into(), occurred_us: n, ..SipTransaction::default() }

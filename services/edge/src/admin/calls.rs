@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Office;
 use crate::adapters::shard::Update;
-use crate::core::explain::{DryRun, Explanation};
+use crate::core::telling::explain::{DryRun, Explanation};
 use crate::core::{DialogFilter, DialogPage};
 use crate::desk::Refused;
 
@@ -63,7 +63,8 @@ pub async fn explain(
     Query(shown): Query<Shown>,
 ) -> Result<Json<Explanation>, Refused> {
     let explanation =
-        apart(move || office.decisions.read(|ring| crate::core::explain::explain(ring, &id, shown.numbers))).await?;
+        apart(move || office.decisions.read(|ring| crate::core::telling::explain::explain(ring, &id, shown.numbers)))
+            .await?;
     if explanation.calls.is_empty() {
         let reach = &explanation.reach;
         let why = match reach.since_us {
@@ -94,8 +95,9 @@ pub async fn dry_run(State(office): State<Office>, body: Bytes) -> Result<Json<D
     let rule: Rule = serde_json::from_slice(&body).map_err(|error| Refused::wrong(format!("the body: {error}")))?;
     let topology = office.desk.topology();
     let spared = move |trunk: &str, dialled: &str| topology.spares(trunk, dialled);
-    let run =
-        move || office.decisions.read(|ring| crate::core::explain::dry_run(ring, &rule.scope, rule.numbers, spared));
+    let run = move || {
+        office.decisions.read(|ring| crate::core::telling::explain::dry_run(ring, &rule.scope, rule.numbers, spared))
+    };
     apart(run).await?.map(Json).map_err(|error| Refused::wrong(error.to_string()))
 }
 

@@ -4,12 +4,12 @@ use domain::Now;
 use schemas::{NodeHealth, NodePassive, NodeProbe};
 
 use super::dispatch::State;
-use super::invite::{End, Gone};
 use super::slab::Slot;
-use super::story::ByeFacts;
 use super::timers::Owner;
 use super::topology::Peer;
-use super::{Action, Proxy};
+use crate::core::set_up::invite::{End, Gone};
+use crate::core::telling::story::ByeFacts;
+use crate::core::{Action, Proxy};
 
 const SECOND: u64 = 1_000_000;
 const SUMMARY: u64 = 5 * SECOND;

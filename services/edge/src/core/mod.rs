@@ -8,61 +8,27 @@
 //! answer to a source that is neither trunk nor node.
 
 pub mod admission;
-mod admit;
-mod announce;
-mod answers;
-mod attempt;
 pub mod book;
-mod branch;
-mod cancel;
-mod challenge;
-mod choice;
 pub mod control;
-mod cookie;
-pub mod decisions;
-mod dialog_list;
-mod dialogs;
+mod dialog;
 pub mod dispatch;
-mod dispatching;
-mod down;
-pub mod explain;
-mod facts;
-mod flow_life;
-mod flows;
-mod hash;
-mod hop;
+mod flow;
 mod house;
-mod in_dialog;
-mod invite;
 pub mod journal;
-mod keep_alive;
-mod late;
-mod letters;
-mod links;
-mod lost;
 pub mod names;
+mod nodes;
 mod passing;
 pub mod policy;
-mod probing;
+mod proof;
 mod receive;
-mod refusals;
-mod register;
-mod registered;
-mod relay;
-mod relays;
 mod reload;
+mod requests;
 mod resume;
-mod sent;
+mod set_up;
 mod slab;
-mod snapshot;
-mod stateless;
-mod story;
+pub mod telling;
 mod timers;
-mod token;
 mod topology;
-mod users;
-mod watch;
-mod way;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -76,38 +42,38 @@ use sip::transaction::Timers as SipTimers;
 use sip::{Index, Reject};
 
 pub use admission::Knock;
-pub use announce::Newcomer;
-pub use dialog_list::{DialogFilter, DialogPage, DialogView};
-pub use hop::{Flow, FlowIdentity, Hop};
-pub use lost::NodeNews;
-pub use register::POOL as REGISTRAR;
+pub use dialog::list::{DialogFilter, DialogPage, DialogView};
+pub use flow::hop::{Flow, FlowIdentity, Hop};
+pub use nodes::announce::Newcomer;
+pub use nodes::lost::NodeNews;
+pub use nodes::watch::News;
 pub use reload::Fresh;
-pub use snapshot::{BlockSnapshot, Counters, NodeSnapshot, Snapshot, TrunkSnapshot, blocks};
+pub use requests::register::POOL as REGISTRAR;
+pub use telling::snapshot::{BlockSnapshot, Counters, NodeSnapshot, Snapshot, TrunkSnapshot, blocks};
 pub use topology::{Peer, Topology};
-pub use watch::News;
 
 use crate::config::Config;
 use admission::{Admission, Knocked, TrunkState};
-use branch::BranchKey;
-use challenge::Challenges;
 use control::Control;
-use dialogs::Dialogs;
+use dialog::dialogs::Dialogs;
 use dispatch::{Carrier, Health, Pool, Standing};
-use facts::Digests;
-use flows::Flows;
-use hash::{KeyedMap, Random, Seed};
-use invite::Invite;
+use flow::flows::Flows;
+use flow::registered::Registered;
+use flow::users::{User, Users, Way};
 use journal::Journal;
-use lost::Losing;
 use names::Names;
 use names::shunned::Shunned;
+use nodes::lost::Losing;
+use nodes::watch::Watch;
 use policy::KeepAlives;
-use registered::Registered;
-use relay::Relay;
+use proof::branch::BranchKey;
+use proof::hash::{KeyedMap, Random, Seed};
+use requests::relay::Relay;
+use set_up::challenge::Challenges;
+use set_up::invite::Invite;
 use slab::{Slab, Slot};
+use telling::facts::Digests;
 use timers::{Armed, Owner, Timers};
-use users::{User, Users, Way};
-use watch::Watch;
 
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -353,7 +319,7 @@ impl Proxy {
             watch: Watch::new(topology.nodes.len()),
             losing: Losing::default(),
             absorbed: VecDeque::new(),
-            keep_alives: keep_alive::fixed(&topology, now),
+            keep_alives: flow::keep_alive::fixed(&topology, now),
             registered: Registered::default(),
             announced: dispatch::Announced::default(),
             epoch: seed.key(&[b"epoch", &now.wall_us.to_be_bytes(), &now.mono_us.to_be_bytes()]) as u32,

@@ -7,13 +7,14 @@ use sip::edit::reason_phrase;
 use sip::transaction::ServerInput;
 use sip::{Index, Message};
 
-use super::answers::upstream;
-use super::in_dialog::Next;
-use super::invite::{Invite, Kind as InviteKind};
 use super::policy::{self, Denied, Direction, Effect, Kind, Passage, Passed, TrunkPolicy};
 use super::slab::Slot;
 use super::topology::Peer;
-use super::{Cx, Hop, Proxy, ServerRef, facts};
+use crate::core::dialog::in_dialog::Next;
+use crate::core::set_up::answers::upstream;
+use crate::core::set_up::invite::{Invite, Kind as InviteKind};
+use crate::core::telling::facts;
+use crate::core::{Cx, Hop, Proxy, ServerRef};
 
 /// What policies did to one INVITE so far, for its events.
 #[derive(Debug, Default)]

@@ -11,12 +11,13 @@ use sip::transaction::ServerInput;
 use sip::{Judged, Message, Method, Name, Reject, Uri, Verdict, judge, judge_broken, unsupported};
 
 use super::admission::{Class, Look, Refused, UNKNOWN_SOURCE, look};
-use super::announce::is_announcement;
-use super::facts::text;
 use super::topology::Peer;
-use super::way::sent_by;
-use super::{Action, ClientRef, Cx, Hop, Proxy, ServerRef, branch};
 use crate::config::Admit;
+use crate::core::flow::way::sent_by;
+use crate::core::nodes::announce::is_announcement;
+use crate::core::proof::branch;
+use crate::core::telling::facts::text;
+use crate::core::{Action, ClientRef, Cx, Hop, Proxy, ServerRef};
 
 /// What we understand outside a dialog; anything else is answered with this list.
 pub const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, MESSAGE, SUBSCRIBE";

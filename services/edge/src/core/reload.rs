@@ -7,8 +7,9 @@ use domain::Now;
 
 use super::dispatch::{Carrier, Health, Pool, Standing};
 use super::topology::Topology;
-use super::{Proxy, Times, TrunkState, keep_alive};
 use crate::config::Config;
+use crate::core::flow::keep_alive;
+use crate::core::{Proxy, Times, TrunkState};
 
 /// Settings that were read and checked, with their tables: made beside the calls, taken over between two packets.
 #[derive(Debug)]

@@ -13,12 +13,13 @@ use schemas::SipDecision;
 use sip::transaction::{ClientInput, InviteClient, ServerInput};
 use sip::{Index, Message, Method};
 
-use super::invite::{Branch, BranchFacts, Cancel, End, Invite, Kept, Kind, Success};
 use super::journal::records::{ALL_TOLD, Attempt, FinalAnswer, OpenInvite, Record, read};
 use super::slab::Slot;
 use super::topology::Peer;
-use super::way::sent_by;
-use super::{ClientRef, Cx, Hop, Proxy, ServerRef, branch};
+use crate::core::flow::way::sent_by;
+use crate::core::proof::branch;
+use crate::core::set_up::invite::{Branch, BranchFacts, Cancel, End, Invite, Kept, Kind, Success};
+use crate::core::{ClientRef, Cx, Hop, Proxy, ServerRef};
 
 /// How an INVITE had ended, when it had.
 enum Ended {

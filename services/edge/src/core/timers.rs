@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn wake_ups_come_in_order_whatever_their_distance() {
         let mut timers = Timers::default();
-        let mut random = crate::core::hash::Random::new([5; 16]);
+        let mut random = crate::core::proof::hash::Random::new([5; 16]);
         let (mut now, mut waiting) = (0, Vec::new());
         for _ in 0..5_000 {
             let distance = random.next() % [50, 5_000, 500_000, 40_000_000][(random.next() % 4) as usize];

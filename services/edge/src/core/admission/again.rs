@@ -71,7 +71,7 @@ fn ticks(now: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::hash::Seed;
+    use crate::core::proof::hash::Seed;
 
     fn key(n: u64) -> u128 {
         Seed::new([5; 32]).key(&[&n.to_be_bytes()])

@@ -8,9 +8,9 @@ use schemas::SipDecision;
 use sip::{Message, Uri};
 
 use super::scanner;
-use crate::core::admit::Refusal;
 use crate::core::control::{Number, Subject};
-use crate::core::invite::Invite;
+use crate::core::set_up::admit::Refusal;
+use crate::core::set_up::invite::Invite;
 use crate::core::topology::Peer;
 use crate::core::{Action, Cx, Notice, Proxy};
 

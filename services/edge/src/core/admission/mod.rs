@@ -49,8 +49,8 @@ use overload::Overload;
 use rejections::Rejections;
 
 use super::Topology;
-use super::hash::Seed;
 use crate::config::{AdmissionConfig, Config, Side};
+use crate::core::proof::hash::Seed;
 
 /// Tables of the admission.
 #[derive(Debug)]

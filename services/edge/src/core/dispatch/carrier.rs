@@ -3,7 +3,7 @@
 
 use super::{Health, State};
 use crate::config::ProbeConfig;
-use crate::core::probing::Probe;
+use crate::core::nodes::probing::Probe;
 
 #[derive(Debug)]
 pub struct Carrier {

@@ -1,7 +1,7 @@
 //! When another next hop is tried for the same call, how often, and for how long.
 
 use crate::config::PoolConfig;
-use crate::core::invite::End;
+use crate::core::set_up::invite::End;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failover {

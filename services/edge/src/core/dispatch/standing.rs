@@ -8,7 +8,7 @@ use super::view::{Evidence, View};
 use super::{Health, State};
 use crate::core::control::{Effective, Wanted};
 use crate::core::journal::Place;
-use crate::core::probing::Probe;
+use crate::core::nodes::probing::Probe;
 use crate::core::topology::{Node, PoolSpec};
 
 /// Counters run since the edge started, over all settings.

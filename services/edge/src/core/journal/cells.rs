@@ -451,7 +451,7 @@ mod tests {
 
     #[test]
     fn random_words_are_never_more_than_damaged() {
-        let mut random = crate::core::hash::Random::new([3; 16]);
+        let mut random = crate::core::proof::hash::Random::new([3; 16]);
         for _ in 0..200 {
             let memory = memory(4_096);
             drop(Cells::fresh(Arc::clone(&memory), OWNER, [1; 32]));

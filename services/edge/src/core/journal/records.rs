@@ -5,9 +5,9 @@ use bytes::Bytes;
 use domain::{CallId, LegId, Now};
 
 use super::{Found, Journal, MARKS, Place, Reader, Writer};
-use crate::core::challenge::Continuation;
-use crate::core::dialogs::{Dialog, Ending, Far, Hold, Phase};
-use crate::core::invite::{Branch, End, Invite};
+use crate::core::dialog::dialogs::{Dialog, Ending, Far, Hold, Phase};
+use crate::core::set_up::challenge::Continuation;
+use crate::core::set_up::invite::{Branch, End, Invite};
 use crate::core::topology::{Peer, Topology};
 use crate::core::{Flow, Hop};
 

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::hash::Random;
 use crate::config::{Side, Transport};
+use crate::core::proof::hash::Random;
 
 /// One address behind a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use base64::Engine;
 use domain::identity::Keyring;
 use sip::Uri;
 
-use crate::core::letters::LETTERS;
+use crate::core::proof::letters::LETTERS;
 
 const USER: &str = "tlh-";
 const BRANCH: &str = "z9hG4bKtlh-";
