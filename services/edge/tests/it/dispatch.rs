@@ -27,7 +27,7 @@ fn a_choice_asks_for_no_memory() {
 }
 
 /// Longer spans where the machine has time: `EDGE_LONG_FAULTS=1`.
-fn seconds(in_ci: u64, long: u64) -> u64 {
+pub fn seconds(in_ci: u64, long: u64) -> u64 {
     let is_long = std::env::var_os("EDGE_LONG_FAULTS").is_some();
     1_000 * if is_long { long } else { in_ci }
 }

@@ -152,10 +152,9 @@ fn all_well(calls: &[(u16, Duration)], limit: Duration) {
     assert!(slowest <= limit, "{slowest:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_get_through_while_nodes_fail_hang_die_and_hear_so_at_once_when_none_is_left() {
+async fn three_nodes() -> (Service, Vec<Node>, Caller) {
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut nodes: Vec<Node> = (0..3).map(|_| Node::start(loopback)).collect();
+    let nodes: Vec<Node> = (0..3).map(|_| Node::start(loopback)).collect();
     let socket = UdpSocket::bind(loopback).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let node =
@@ -171,7 +170,13 @@ async fn callers_get_through_while_nodes_fail_hang_die_and_hear_so_at_once_when_
     };
     config.listeners.iter_mut().for_each(|l| l.bind = loopback);
     let service = Service::start(config).await;
-    let mut caller = Caller { socket, edge: service.edge.trunk_addr, calls: 0 };
+    let caller = Caller { socket, edge: service.edge.trunk_addr, calls: 0 };
+    (service, nodes, caller)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_get_through_while_nodes_fail_hang_die_and_hear_so_at_once_when_none_is_left() {
+    let (service, mut nodes, mut caller) = three_nodes().await;
     let state = |n: usize| service.edge.snapshot().nodes[n].state;
     tokio::task::block_in_place(|| {
         all_well(&caller.calls(30), Duration::from_secs(1));
@@ -211,5 +216,33 @@ async fn callers_get_through_while_nodes_fail_hang_die_and_hear_so_at_once_when_
         assert_eq!(caller.options(), 200);
         all_well(&caller.calls(20), Duration::from_secs(1));
     });
+    service.stop().await;
+}
+
+/// E-08: two seconds silent, two seconds well, again and again. It may change its state once in ten seconds and cost no more than every
+/// tenth call a second attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flapping_node_is_damped_and_no_caller_is_refused() {
+    let (service, nodes, mut caller) = three_nodes().await;
+    let span = Duration::from_millis(super::dispatch::seconds(40, 600));
+    let (mut changes, mut calls) = (Vec::new(), Vec::new());
+    tokio::task::block_in_place(|| {
+        let (start, mut before) = (Instant::now(), "up");
+        while start.elapsed() < span {
+            let is_silent = start.elapsed().as_secs() % 4 < 2;
+            nodes[2].set(if is_silent { HANGS } else { WELL });
+            calls.push(caller.call());
+            std::thread::sleep(Duration::from_millis(50));
+            let state = service.edge.snapshot().nodes[2].state;
+            if state != before {
+                changes.push((start.elapsed(), state));
+                before = state;
+            }
+        }
+    });
+    all_well(&calls, Duration::from_secs(4));
+    assert!(!changes.is_empty() && changes.len() as u64 <= span.as_secs() / 10, "{changes:?}");
+    let retried = calls.iter().filter(|(_, took)| *took > Duration::from_secs(1)).count();
+    assert!(retried * 10 <= calls.len(), "{retried} of {}", calls.len());
     service.stop().await;
 }
