@@ -1,4 +1,5 @@
-//! Resident memory over many minutes of calls. Transactions, caches and the ring fill in the first third; from then on nothing may grow.
+//! Resident memory over many minutes of calls. Transactions and caches fill within a minute, the last decisions' ring within 175,000 calls,
+//! which is just under six minutes; what is measured are the four minutes after it, in which nothing may grow.
 
 use std::path::Path;
 
@@ -20,20 +21,20 @@ pub fn run(binary: &Path, scale: Scale, figures: &mut Figures) -> anyhow::Result
     })?;
     fleet.finish(super::HOLD * 40)?;
     all_good("edge", &fleet.take(0))?;
-    let (second, last) = thirds(&resident);
-    figures.show("flat_rss_mib", "resident in the last third", last, "MiB");
-    let growth = (last / second - 1.0) * 100.0;
+    let (before, last) = last_fifths(&resident);
+    figures.show("flat_rss_mib", "resident in the last fifth", last, "MiB");
+    let growth = (last / before - 1.0) * 100.0;
     let gate = Gate::AtMost(MAX_GROWTH_PERCENT);
-    figures.check("flat_growth_percent", "more than in the second third", growth, "%", gate);
+    figures.check("flat_growth_percent", "more than in the fifth before", growth, "%", gate);
     figures.show("flat_minutes", "length of the run", scale.flat.as_secs_f64() / 60.0, "min");
     Ok(())
 }
 
-/// The means of the second and of the last third.
-fn thirds(values: &[f64]) -> (f64, f64) {
-    let third = values.len() / 3;
+/// The means of the last two fifths.
+fn last_fifths(values: &[f64]) -> (f64, f64) {
+    let (from, middle) = (values.len() * 3 / 5, values.len() * 4 / 5);
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-    (mean(&values[third..2 * third]), mean(&values[2 * third..]))
+    (mean(&values[from..middle]), mean(&values[middle..]))
 }
 
 #[cfg(test)]
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_third_does_not_count() {
-        assert_eq!(thirds(&[1.0, 1.0, 10.0, 10.0, 11.0, 11.0]), (10.0, 11.0));
+    fn what_fills_first_does_not_count() {
+        assert_eq!(last_fifths(&[1.0, 2.0, 3.0, 10.0, 11.0]), (10.0, 11.0));
     }
 }
