@@ -2,27 +2,20 @@
 //! stock SIPp calls over UDP and TCP, and user agents register, call and are called over TLS and secure WebSocket.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use testkit::agent::{Account, Agent, Target, converse};
 use testkit::node::Node;
 use testkit::pki;
 use tests::{binary, root, skipped, wait};
 
+use super::outside::{Ends, get, until};
+
 const NAME: &str = "edge.example.com";
-
-struct Ends(Child);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A port that is free for UDP and TCP.
 fn free() -> u16 {
@@ -60,26 +53,6 @@ fn shell(folder: &Path, line: &str) {
         String::from_utf8_lossy(&out.stdout),
         String::from_utf8_lossy(&out.stderr)
     );
-}
-
-fn get(port: u16, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).ok()?;
-    reply.starts_with("HTTP/1.1 200").then(|| reply.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()))?
-}
-
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(started.elapsed() < Duration::from_secs(30), "waited for {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn sipp(folder: &Path, args: &[&str]) -> Child {
@@ -157,7 +130,7 @@ fn an_edge_from_its_readme_carries_calls_over_udp_tcp_tls_and_secure_websocket()
         .stderr(Stdio::null())
         .spawn();
     let mut edge = Ends(edge.expect("started"));
-    until("readiness", || get(process, "/readyz"));
+    until("readiness", LIMIT, || get(process, "/readyz"));
 
     let trust = pki::trusting(&folder.join("edge.pem"), None);
     let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
@@ -176,7 +149,7 @@ fn an_edge_from_its_readme_carries_calls_over_udp_tcp_tls_and_secure_websocket()
     } else {
         skipped("SIPp's calls over UDP and TCP (sipp is not installed; Debian: sip-tester)");
     }
-    until("the end of every call", || {
+    until("the end of every call", LIMIT, || {
         let json: serde_json::Value = serde_json::from_str(&get(admin, "/v1/counters")?).ok()?;
         (json["counters"]["ended"] == legs && json["dialogs"] == 0).then_some(())
     });

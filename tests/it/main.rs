@@ -4,6 +4,7 @@ mod architecture;
 mod benchmarks;
 mod demo;
 mod edge_transports;
+mod outside;
 mod platform;
 mod refusals;
 mod standalone;

@@ -3,22 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::{line_with, spawn};
 
+use super::outside::Ends;
+
 const CALLS: usize = 5;
-
-struct Ends(Child);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Everything that the script prints of a topic as it is now.
 fn subscribe(api: &str, topic: &str, call: Option<&str>) -> Vec<Value> {

@@ -1,9 +1,8 @@
 //! Whether a carrier is worth a call's first attempt: what its probes say, when its settings ask for them, and what the last call
 //! met. All of it is soft: a route whose carriers are all bad is tried in its own order.
 
-use super::{Health, State};
+use super::{Health, Probe, State};
 use crate::config::ProbeConfig;
-use crate::core::nodes::probing::Probe;
 
 #[derive(Debug)]
 pub struct Carrier {

@@ -5,10 +5,9 @@ use super::latency::Latency;
 use super::load::{Load, Own};
 use super::ramp::Ramp;
 use super::view::{Evidence, View};
-use super::{Health, State};
+use super::{Health, Probe, State};
 use crate::core::control::{Effective, Wanted};
 use crate::core::journal::Place;
-use crate::core::nodes::probing::Probe;
 use crate::core::topology::{Node, PoolSpec};
 
 /// Counters run since the edge started, over all settings.

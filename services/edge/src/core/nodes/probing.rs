@@ -4,17 +4,10 @@ use bytes::Bytes;
 use domain::Now;
 use sip::edit::Request;
 
-use crate::core::dispatch::{Health, Order, State};
-use crate::core::proof::branch::{Branch as BranchName, BranchKey};
+use crate::core::dispatch::{Health, Order, Probe, State};
+use crate::core::proof::branch::Branch as BranchName;
 use crate::core::topology::Peer;
 use crate::core::{Action, ClientRef, Cx, Hop, Notice, Proxy};
-
-/// The probe that is out.
-#[derive(Debug, Default)]
-pub struct Probe {
-    key: Option<BranchKey>,
-    bytes: Bytes,
-}
 
 impl Proxy {
     pub(in crate::core) fn health_of(&mut self, peer: Peer) -> &mut Health {
