@@ -92,12 +92,8 @@ impl Collector for Reader {
         }
         let mut family = encoder.encode_descriptor(CARRIER_STATE.0, CARRIER_STATE.1, None, MetricType::Gauge)?;
         for trunk in s.trunks.iter().filter(|t| t.address.is_some()) {
-            let value = match trunk.state {
-                "up" => 0.0,
-                "down" => 2.0,
-                _ => 1.0,
-            };
-            ConstGauge::new(value).encode(family.encode_family(&[("trunk", trunk.id.as_str())])?)?;
+            let labels = [("trunk", trunk.id.as_str())];
+            ConstGauge::new(f64::from(trunk.rank)).encode(family.encode_family(&labels)?)?;
         }
         for (name, help, value) in NODE_GAUGES {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

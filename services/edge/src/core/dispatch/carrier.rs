@@ -19,22 +19,23 @@ impl Carrier {
     /// For people and events. `is_silent`: it left a call without an answer a moment ago.
     #[must_use]
     pub fn state(&self, is_silent: bool) -> &'static str {
-        match self.health.state() {
-            State::Up if self.health.is_full() => "full",
-            State::Up if is_silent => "silent",
-            // It answers again and only waits for its time.
-            State::Down if !self.health.is_dead() => State::Suspect.as_str(),
-            state => state.as_str(),
-        }
+        self.judged(is_silent).1
     }
 
     /// The smallest is tried first; those alike in the order of the route.
     #[must_use]
     pub fn rank(&self, is_silent: bool) -> u8 {
-        match self.state(is_silent) {
-            "up" => 0,
-            "down" => 2,
-            _ => 1,
+        self.judged(is_silent).0
+    }
+
+    fn judged(&self, is_silent: bool) -> (u8, &'static str) {
+        match self.health.state() {
+            State::Up if self.health.is_full() => (1, "full"),
+            State::Up if is_silent => (1, "silent"),
+            State::Up => (0, State::Up.as_str()),
+            State::Down if self.health.is_dead() => (2, State::Down.as_str()),
+            // Or it was down, answers again and only waits for its time.
+            State::Suspect | State::Down => (1, State::Suspect.as_str()),
         }
     }
 }

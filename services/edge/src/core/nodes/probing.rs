@@ -10,7 +10,7 @@ use crate::core::topology::Peer;
 use crate::core::{Action, ClientRef, Cx, Hop, Notice, Proxy};
 
 impl Proxy {
-    pub(in crate::core) fn health_of(&mut self, peer: Peer) -> &mut Health {
+    fn health_of(&mut self, peer: Peer) -> &mut Health {
         match peer {
             Peer::Node(n) => &mut self.health[n],
             Peer::Trunk(t) => &mut self.carriers[t].health,
@@ -124,8 +124,13 @@ impl Proxy {
         self.carriers[trunk].state(self.is_silent(now_us, trunk))
     }
 
+    /// Which of a route's carriers is tried first: the one with the smallest.
+    pub(in crate::core) fn carrier_rank(&self, now_us: u64, trunk: usize) -> u8 {
+        self.carriers[trunk].rank(self.is_silent(now_us, trunk))
+    }
+
     /// Whether each address of a carrier has just left a call without an answer.
-    pub(in crate::core) fn is_silent(&self, now_us: u64, trunk: usize) -> bool {
+    fn is_silent(&self, now_us: u64, trunk: usize) -> bool {
         let trunk = &self.topology.trunks[trunk];
         let is_shunned = |address| self.shunned.is_shunned(now_us, address);
         match trunk.targets.as_slice() {

@@ -45,7 +45,7 @@ impl Proxy {
             Route::Trunks { trunks, .. } => {
                 let mut open: Vec<usize> =
                     trunks.iter().copied().filter(|&t| !invite.tried.contains(&Peer::Trunk(t))).collect();
-                open.sort_by_key(|&t| self.carriers[t].rank(self.is_silent(now.mono_us, t)));
+                open.sort_by_key(|&t| self.carrier_rank(now.mono_us, t));
                 let first = match forced {
                     Some(Peer::Trunk(t)) if open.contains(&t) => {
                         decision.algorithm = Some("same_as_challenged".to_owned());

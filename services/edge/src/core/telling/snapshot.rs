@@ -117,6 +117,9 @@ pub struct TrunkSnapshot {
     pub address: Option<SocketAddr>,
     /// What is known of it as a carrier: up, silent, full, suspect or down.
     pub state: &'static str,
+    /// The same as a number: 0 is tried first, 2 last.
+    #[serde(skip)]
+    pub rank: u8,
     /// Of its last probe.
     pub rtt_us: Option<u64>,
     pub pool: String,
@@ -261,6 +264,7 @@ impl Proxy {
                 id: t.id.clone(),
                 address: t.address,
                 state: self.carrier_state(self.last.mono_us, place),
+                rank: self.carrier_rank(self.last.mono_us, place),
                 rtt_us: self.carriers[place].health.rtt_us,
                 pool: t.pool.clone(),
                 cps: t.limits.cps,
