@@ -175,7 +175,7 @@ impl Proxy {
                 _ => self.in_dialog(cx, m, key),
             };
         }
-        if !self.topology.may_begin(cx.peer, cx.hop) {
+        if !self.topology.may_begin(cx.peer, cx.hop) && !self.goes_on_with_a_call(cx, m) {
             if let Some(rule) = self.join_rule(cx.hop).filter(|_| is_announcement(m)) {
                 return self.announced_by(cx.now, cx.hop, rule, m);
             }

@@ -14,6 +14,7 @@ mod dead_log;
 mod dialogs;
 mod dispatch;
 mod dns;
+mod ends;
 mod event_fields;
 mod failover;
 mod farm;

@@ -1,5 +1,7 @@
 //! Other settings while calls are up: nobody notices who stays, and who leaves finishes what it has.
 
+use domain::CallId;
+use domain::identity::{HEADER, Keyring};
 use edge::core::dispatch::Algorithm;
 use edge::{NodeState, PoolConfig, TrunkConfig};
 
@@ -76,6 +78,48 @@ fn calls_of_a_node_that_leaves_go_on_and_new_ones_go_elsewhere() {
     w.expect(t1(), "BYE", 200);
     w.wire.clear();
     w.drained();
+}
+
+#[test]
+fn a_node_that_leaves_dials_the_next_leg_of_a_call_that_it_has_and_of_no_other() {
+    let mut w = World::with(config());
+    let now = w.now.wall_us;
+    let (unknown, old) = (CallId::new(now, [9; 10]), CallId::new(now - 5 * 3_600_000_000, [8; 10]));
+    let first = invite(t1(), edge_trunk(), "a", "+4930123456", 1);
+    w.send(t1(), &first);
+    w.expect(t1(), "INVITE", 100);
+    let gone = w.chosen();
+    let offered = w.take(gone);
+    w.settings(|c| c.nodes.retain(|n| n.address != gone));
+    let own = offered.header(HEADER).to_owned();
+    let leg = "0011223344556677".parse().unwrap();
+    let other_keys = Keyring::new(vec![("k1".into(), b"the key of somebody else, 32 bytes".to_vec())]).unwrap();
+    for (name, header) in
+        [("b", other_keys.sign(&unknown, &leg)), ("c", keys().sign(&old, &leg)), ("d", "x".to_owned())]
+    {
+        w.send(gone, &invite(gone, edge_node(), name, "+4922155558001", 1).with(HEADER, &header));
+        w.quiet();
+    }
+    // The call is still being set up: what the node dials for it goes to a carrier, as part of the same call.
+    let further = invite(gone, edge_node(), "e", "+4922155558001", 1).with(HEADER, &own);
+    w.send(gone, &further);
+    w.expect(gone, "INVITE", 100);
+    let out = w.expect(c1(), "INVITE", 0);
+    let claim = keys().verify(&own).unwrap();
+    let attempt = w.events.iter().rfind(|e| e.event_type == "attempt").unwrap();
+    assert_eq!(attempt.call_root_id, claim.call.to_string());
+    w.send(c1(), &out.reply(486, "Busy Here", "c"));
+    w.expect(c1(), "ACK", 0);
+    let busy = w.expect(gone, "INVITE", 486);
+    w.send(gone, &further.ack_failure(&busy));
+    w.send(gone, &offered.reply(486, "Busy Here", "n"));
+    w.expect(gone, "ACK", 0);
+    let busy = w.expect(t1(), "INVITE", 486);
+    w.send(t1(), &first.ack_failure(&busy));
+    // Its last call has ended: now it is a stranger, whatever it shows.
+    w.wire.clear();
+    w.send(gone, &invite(gone, edge_node(), "f", "+4922155558001", 1).with(HEADER, &own));
+    w.quiet();
 }
 
 #[test]

@@ -1,25 +1,18 @@
 //! The service on real sockets and a real log, between simulated carriers and switches that speak with their own code.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ends::{Ends, LONG, loopback};
 use super::lossy::{Lossy, Weather};
 use domain::Clock;
 use edge::{Config, ListenerConfig, NodeConfig, RouteConfig, Running, TrunkConfig};
 use kit::clock::SystemClock;
 use schemas::{BlockScope, ControlAck, ControlBlock, Event, SipTransaction, grammar};
-use sim::carrier::{CallPlan, Carrier, CarrierConfig, CarrierHandle};
-use sim::ledger::Ledger;
+use sim::carrier::{CallPlan, CarrierHandle};
 use sim::switch::{Switch, SwitchConfig, SwitchHandle};
 use stream::{Client, EmbeddedConfig, EmbeddedLog, EventLog, Publisher, PublisherConfig, Start, Subscription};
-
-const LONG: Duration = Duration::from_secs(30);
-
-fn loopback() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
-}
 
 struct Lab {
     edge: Running,
@@ -27,9 +20,7 @@ struct Lab {
     log: Arc<dyn EventLog>,
     publisher: Publisher,
     operator: Publisher,
-    ledger: Ledger,
-    caller: CarrierHandle,
-    far: CarrierHandle,
+    ends: Ends,
     nodes: [SwitchHandle; 2],
     /// Between the carriers and the edge, in their order.
     wires: Vec<Lossy>,
@@ -61,9 +52,8 @@ impl Lab {
         let operator =
             Publisher::start(Arc::clone(&log), PublisherConfig::new("api/test", 1, Arc::new(SystemClock))).unwrap();
 
-        let ledger = Ledger::new();
-        let caller = Carrier::start(CarrierConfig::new("north", loopback(), loopback(), 1, ledger.clone())).unwrap();
-        let far = Carrier::start(CarrierConfig::new("far", loopback(), loopback(), 2, ledger.clone())).unwrap();
+        let ends = Ends::start("north", "far");
+        let (caller, far) = (&ends.caller, &ends.far);
         let mut nodes = Vec::new();
         for (seed, id) in (21..).zip(["fs-1", "fs-2"]) {
             // Two nodes that number their calls alike would pass for one request that came by two ways.
@@ -73,7 +63,7 @@ impl Lab {
 
         let wires: Vec<Lossy> = weather
             .iter()
-            .flat_map(|weather| [(&caller, 11), (&far, 12)].map(|(c, seed)| Lossy::start(c.addr(), *weather, seed)))
+            .flat_map(|weather| [(caller, 11), (far, 12)].map(|(c, seed)| Lossy::start(c.addr(), *weather, seed)))
             .collect();
         // Where the edge meets a carrier: its own address, or the end of its wire.
         let met = |at: usize, carrier: &CarrierHandle| wires.get(at).map_or(carrier.addr(), |wire| wire.back);
@@ -90,14 +80,14 @@ impl Lab {
             ..NodeConfig::default()
         };
         let mut config = Config {
-            trunks: vec![trunk(0, &caller, false), trunk(1, &far, true)],
+            trunks: vec![trunk(0, caller, false), trunk(1, far, true)],
             nodes: nodes.iter().map(node).collect(),
             routes: vec![RouteConfig { prefix: String::new(), trunks: vec!["far".into()] }],
             drain_ms: 8_000,
             ..Config::default()
         };
         config.listeners.iter_mut().for_each(|l| l.bind = loopback());
-        for (wire, carrier) in wires.iter().zip([&caller, &far]) {
+        for (wire, carrier) in wires.iter().zip([caller, far]) {
             // What a carrier is told to send to is its own end of the wire.
             let id = carrier.id().to_owned();
             let own = ListenerConfig { id, advertise: Some(wire.front), ..config.listeners[0].clone() };
@@ -105,7 +95,7 @@ impl Lab {
         }
         let client = Client { log: Arc::clone(&log), publisher: publisher.clone() };
         let edge = edge::run(config, service, client).await.unwrap();
-        for (at, carrier) in [&caller, &far].into_iter().enumerate() {
+        for (at, carrier) in [caller, far].into_iter().enumerate() {
             let Some(wire) = wires.get(at) else {
                 carrier.set_edge(edge.trunk_addr).await.unwrap();
                 continue;
@@ -117,25 +107,7 @@ impl Lab {
         for node in &nodes {
             node.set_gateway(edge.node_addr).await;
         }
-        Lab { edge, life, log, publisher, operator, ledger, caller, far, nodes, wires, _dir: dir }
-    }
-
-    async fn place(&self, call_id: &str, to: &str, hold_ms: u64) {
-        let plan = CallPlan::new(call_id, "+4917012345", to, Duration::from_millis(hold_ms));
-        self.caller.place(plan).await.unwrap();
-    }
-
-    /// Waits until the carriers hold no call.
-    async fn settled(&self) {
-        let deadline = Instant::now() + LONG;
-        loop {
-            let (a, b) = (self.caller.open().await.unwrap(), self.far.open().await.unwrap());
-            if a.placed + b.received == 0 {
-                return;
-            }
-            assert!(Instant::now() < deadline, "calls still open: {a:?} {b:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        Lab { edge, life, log, publisher, operator, ends, nodes, wires, _dir: dir }
     }
 
     async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
@@ -178,12 +150,12 @@ async fn a_mix_of_calls_is_carried_and_told_as_the_carriers_saw_it() {
     let kinds = ["3001", "5001", "6001", "9001", "4001", "4101"];
     for i in 0..120 {
         let to = format!("+493012{}", kinds[i % kinds.len()]);
-        lab.place(&format!("mix-{i}"), &to, 200 + (i as u64 % 7) * 50).await;
+        lab.ends.place(&format!("mix-{i}"), &to, 200 + (i as u64 % 7) * 50).await;
     }
     let mut cancelled = CallPlan::new("gives-up", "+4917012345", "+4930124201", Duration::from_secs(1));
     cancelled.cancel_after = Some(Duration::from_millis(400));
-    lab.caller.place(cancelled).await.unwrap();
-    lab.settled().await;
+    lab.ends.caller.place(cancelled).await.unwrap();
+    lab.ends.settled().await;
     lab.until("no dialog left", || lab.edge.snapshot().dialogs == 0).await;
     let events = lab.stories().await;
     grammar::check(&events).unwrap();
@@ -193,7 +165,7 @@ async fn a_mix_of_calls_is_carried_and_told_as_the_carriers_saw_it() {
         .filter(|e| matches!(e.event_type.as_str(), "answered" | "final" | "refused"))
         .map(|e| (e.identity.call_id.as_str(), e))
         .collect();
-    let books = lab.ledger.snapshot();
+    let books = lab.ends.ledger.snapshot();
     assert_eq!(books.calls.len(), 121);
     for call in &books.calls {
         let told = ends[&*call.call_id].outcome.as_ref().unwrap().status;
@@ -227,9 +199,9 @@ async fn a_block_from_the_topic_is_in_force_and_acknowledged_and_a_killed_node_c
     lab.operator.publish(block.clone());
     lab.operator.flush(LONG).await.unwrap();
     lab.until("block in force", || lab.edge.snapshot().blocks.len() == 1).await;
-    lab.place("blocked", "+4930123001", 100).await;
-    lab.settled().await;
-    assert_eq!(lab.ledger.snapshot().calls[0].final_code, Some(403));
+    lab.ends.place("blocked", "+4930123001", 100).await;
+    lab.ends.settled().await;
+    assert_eq!(lab.ends.ledger.snapshot().calls[0].final_code, Some(403));
     let lift = ControlBlock {
         event_type: "lift".into(),
         author: "operator".into(),
@@ -246,10 +218,10 @@ async fn a_block_from_the_topic_is_in_force_and_acknowledged_and_a_killed_node_c
     let killed = Instant::now();
     lab.nodes[1].kill().await;
     for i in 0..40 {
-        lab.place(&format!("after-{i}"), "+4930123001", 100).await;
+        lab.ends.place(&format!("after-{i}"), "+4930123001", 100).await;
     }
-    lab.settled().await;
-    let books = lab.ledger.snapshot();
+    lab.ends.settled().await;
+    let books = lab.ends.ledger.snapshot();
     let lost: Vec<_> = books.calls.iter().filter(|c| &*c.call_id != "blocked" && c.final_code != Some(200)).collect();
     assert!(lost.is_empty(), "{lost:#?}");
     lab.until("node down", || lab.edge.snapshot().nodes[1].state == "down").await;
@@ -264,20 +236,20 @@ async fn a_stop_lets_calls_in_set_up_finish_and_takes_no_new_ones() {
     let lab = Lab::start().await;
     lab.until("nodes up", || lab.edge.snapshot().nodes.iter().all(|n| n.rtt_us.is_some())).await;
     // Rings for 0.2 to 1 s at the far carrier before it is answered.
-    lab.place("ringing", "+4930124001", 5_000).await;
+    lab.ends.place("ringing", "+4930124001", 5_000).await;
     lab.until("ringing", || lab.edge.snapshot().counters.attempts == 2).await;
     let life = lab.life.clone();
     let stopping = async { life.stop().await };
     let meanwhile = async {
         lab.until("draining", || lab.edge.snapshot().draining).await;
-        lab.place("too-late", "+4930123001", 100).await;
+        lab.ends.place("too-late", "+4930123001", 100).await;
         lab.until("refused", || lab.edge.snapshot().counters.refused == 1).await;
     };
     let (outcome, ()) = tokio::join!(stopping, meanwhile);
     assert_eq!((outcome.abandoned, outcome.failed), (vec![], vec![]));
     // The answer has left the edge; the carrier's own thread may still be about to read it.
     let answered = || {
-        let books = lab.ledger.snapshot();
+        let books = lab.ends.ledger.snapshot();
         books.calls.iter().any(|c| &*c.call_id == "ringing" && c.final_code == Some(200))
     };
     lab.until("answered at the carrier", answered).await;
@@ -292,11 +264,11 @@ async fn with_five_percent_loss_and_reordering_every_call_completes_and_none_is_
     for i in 0..calls {
         // Half of them end at a node, half go on to the far carrier and pass the edge twice.
         let to = ["+4930123001", "+4930124001"][(i % 2) as usize];
-        lab.place(&format!("lossy-{i}"), to, 300 + i % 7 * 60).await;
+        lab.ends.place(&format!("lossy-{i}"), to, 300 + i % 7 * 60).await;
     }
-    lab.settled().await;
+    lab.ends.settled().await;
     lab.until("no dialog left", || lab.edge.snapshot().dialogs == 0).await;
-    let books = lab.ledger.snapshot();
+    let books = lab.ends.ledger.snapshot();
     let lost: Vec<_> = books.calls.iter().filter(|c| c.final_code != Some(200)).collect();
     assert!(books.calls.len() as u64 == calls && lost.is_empty(), "{lost:#?}");
     let events = lab.stories().await;

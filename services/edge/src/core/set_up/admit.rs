@@ -5,10 +5,10 @@
 
 use bytes::Bytes;
 use domain::CallId;
-use domain::identity::HEADER;
+use domain::identity::{HEADER, HeaderClaim};
 use schemas::SipDecision;
 use sip::transaction::{InviteServer, ServerInput};
-use sip::{Message, Uri, Verdict, host_ip};
+use sip::{Message, Method, Uri, Verdict, host_ip};
 
 use crate::core::policy::Denied;
 use crate::core::proof::branch;
@@ -201,21 +201,36 @@ impl Proxy {
             (invite.call, invite.parent) = (call, parent);
             return;
         }
-        if matches!(cx.peer, Peer::Node(_))
-            && let Some(value) = m.named(HEADER)
-        {
-            match std::str::from_utf8(value).ok().map(|v| self.keys.verify(v)) {
-                Some(Ok(claim)) => {
-                    invite.call = claim.call;
-                    invite.parent = Some(claim.leg.to_string());
-                    return;
-                }
-                _ => self.counters.forged_headers += 1,
+        match self.claim(cx, m) {
+            Some(Some(claim)) => {
+                invite.call = claim.call;
+                invite.parent = Some(claim.leg.to_string());
+                return;
             }
-        } else if m.named(HEADER).is_some() {
-            self.counters.forged_headers += 1;
+            Some(None) => self.counters.forged_headers += 1,
+            None => {}
         }
         invite.call = CallId::new(cx.now.wall_us, self.random.ten_bytes());
+    }
+
+    /// Which call an INVITE says that it belongs to; `None` inside when the header is not to be believed.
+    fn claim(&self, cx: &Cx, m: &Message<'_>) -> Option<Option<HeaderClaim>> {
+        let value = std::str::from_utf8(m.named(HEADER)?).ok();
+        let is_node = matches!(cx.peer, Peer::Node(_));
+        Some(value.filter(|_| is_node).and_then(|v| self.keys.verify(v).ok()))
+    }
+
+    /// The next leg of a call that an edge gave to a node, from a node that may begin nothing any more: it goes on with its calls,
+    /// and dialling further is part of them. Without a call of its own here it has nothing to go on with.
+    pub(in crate::core) fn goes_on_with_a_call(&self, cx: &Cx, m: &Message<'_>) -> bool {
+        let Peer::Node(node) = cx.peer else { return false };
+        let is_recent = |claim: &HeaderClaim| {
+            let age_us = cx.now.wall_us.saturating_sub(claim.call.unix_ms().saturating_mul(1_000));
+            u64::try_from(age_us).unwrap_or(0) <= self.times.max_call
+        };
+        m.method() == Method::Invite
+            && self.nodes[node].calls_now > 0
+            && self.claim(cx, m).flatten().as_ref().is_some_and(is_recent)
     }
 
     fn is_own_host(&self, host: &[u8]) -> bool {

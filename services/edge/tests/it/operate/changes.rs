@@ -15,17 +15,17 @@ async fn a_block_holds_at_once_and_is_lifted_again_and_both_are_published_and_au
     let made = life.change("POST", "/v1/blocks", block).await;
     let key = made["key"].as_str().unwrap().to_owned();
     life.until("in force", || life.edge.snapshot().blocks.len() == 1).await;
-    site.place("blocked", "+4930123001", 50).await;
-    site.settled().await;
-    assert_eq!(site.code_of("blocked"), Some(403));
+    site.ends.place("blocked", "+4930123001", 50).await;
+    site.ends.settled().await;
+    assert_eq!(site.ends.code_of("blocked"), Some(403));
     let told = life.get("/v1/explain/blocked").await;
     let sentence = told["calls"][0]["decisions"][0]["sentence"].as_str().unwrap().to_owned();
     assert_eq!(sentence, format!("refused with 403: block by block rule {key}"));
     life.change("DELETE", &format!("/v1/blocks/{key}"), json!({"actor": "ina"})).await;
     life.until("lifted", || life.edge.snapshot().blocks.is_empty()).await;
-    site.place("free", "+4930123001", 50).await;
-    site.settled().await;
-    assert_eq!(site.code_of("free"), Some(200));
+    site.ends.place("free", "+4930123001", 50).await;
+    site.ends.settled().await;
+    assert_eq!(site.ends.code_of("free"), Some(200));
     for (path, body, status) in [
         ("/v1/blocks", json!({"scope": {"caller": "+49"}}), 422),
         ("/v1/blocks", json!({"scope": {"trunk": "north"}, "for_s": 0}), 422),
@@ -57,9 +57,9 @@ async fn a_node_is_drained_and_taken_back_and_the_counters_run_on() {
     let life = site.start().await;
     life.nodes_up().await;
     for i in 0..10 {
-        site.place(&format!("before-{i}"), "+4930123001", 50).await;
+        site.ends.place(&format!("before-{i}"), "+4930123001", 50).await;
     }
-    site.settled().await;
+    site.ends.settled().await;
     let attempts = |id: &str| {
         let s = life.edge.snapshot();
         s.nodes.iter().find(|n| n.id == id).map_or(0, |n| n.attempts)
@@ -70,9 +70,9 @@ async fn a_node_is_drained_and_taken_back_and_the_counters_run_on() {
     life.change("PUT", "/v1/nodes/fs-1/weight", json!({"state": "draining", "reason": "a new disk"})).await;
     life.until("draining", || wanted("fs-1") == "draining").await;
     for i in 0..10 {
-        site.place(&format!("drained-{i}"), "+4930123001", 50).await;
+        site.ends.place(&format!("drained-{i}"), "+4930123001", 50).await;
     }
-    site.settled().await;
+    site.ends.settled().await;
     assert_eq!(attempts("fs-1"), before, "no new call");
     life.change("DELETE", "/v1/nodes/fs-1/weight", json!({})).await;
     life.until("active", || wanted("fs-1") == "active").await;
@@ -94,7 +94,7 @@ async fn an_edge_told_to_drain_takes_no_call_until_it_is_told_to_go_on() {
     let site = Site::new(1).await;
     let life = site.start().await;
     life.nodes_up().await;
-    site.place("stays", "+4930123001", 3_000).await;
+    site.ends.place("stays", "+4930123001", 3_000).await;
     life.until("up", || life.edge.snapshot().dialogs == 1).await;
     let page = life.get("/v1/dialogs?peer=fs-1").await;
     assert_eq!(
@@ -106,13 +106,13 @@ async fn an_edge_told_to_drain_takes_no_call_until_it_is_told_to_go_on() {
     assert_eq!(life.get("/v1/dialogs?call=stays").await["dialogs"].as_array().unwrap().len(), 1);
     life.change("POST", "/v1/drain", json!({"reason": "an upgrade"})).await;
     life.until("draining", || life.edge.snapshot().draining).await;
-    site.place("refused", "+4930123001", 50).await;
-    life.until("refused", || site.code_of("refused") == Some(503)).await;
+    site.ends.place("refused", "+4930123001", 50).await;
+    life.until("refused", || site.ends.code_of("refused") == Some(503)).await;
     life.change("DELETE", "/v1/drain", json!({})).await;
     life.until("not draining", || !life.edge.snapshot().draining).await;
-    site.place("taken", "+4930123001", 50).await;
-    site.settled().await;
-    assert_eq!((site.code_of("taken"), site.code_of("stays")), (Some(200), Some(200)));
+    site.ends.place("taken", "+4930123001", 50).await;
+    site.ends.settled().await;
+    assert_eq!((site.ends.code_of("taken"), site.ends.code_of("stays")), (Some(200), Some(200)));
     life.stop().await;
 }
 
@@ -126,17 +126,17 @@ async fn a_trunk_a_number_and_a_route_are_data_and_a_wrong_one_changes_nothing()
     site.write(config);
     let life = site.start().await;
     life.nodes_up().await;
-    let source = site.caller.addr().to_string();
-    site.place("stranger", "+4930123001", 50).await;
+    let source = site.ends.caller.addr().to_string();
+    site.ends.place("stranger", "+4930123001", 50).await;
     life.until("denied", || life.edge.snapshot().counters.denied_packets > 0).await;
 
     let north = json!({"settings": {"sources": [source]}, "actor": "ina", "reason": "a new carrier"});
     life.change("PUT", "/v1/trunks/north", north).await;
     life.until("known", || life.edge.snapshot().trunks.iter().any(|t| t.id == "north")).await;
     life.change("PUT", "/v1/numbers/+4930123002", json!({"settings": {"pool": "sales"}})).await;
-    site.place("sold", "+4930123002", 50).await;
-    site.place("plain", "+4930123001", 50).await;
-    site.settled().await;
+    site.ends.place("sold", "+4930123002", 50).await;
+    site.ends.place("plain", "+4930123001", 50).await;
+    site.ends.settled().await;
     let chosen = |told: serde_json::Value| told["calls"][0]["decisions"][0]["chosen"].clone();
     assert_eq!(chosen(life.get("/v1/explain/sold").await), "node/fs-2");
     assert_eq!(chosen(life.get("/v1/explain/plain").await), "node/fs-1");
@@ -155,10 +155,10 @@ async fn a_trunk_a_number_and_a_route_are_data_and_a_wrong_one_changes_nothing()
     life.change("DELETE", "/v1/trunks/north", json!({})).await;
     life.until("gone", || !life.edge.snapshot().trunks.iter().any(|t| t.id == "north")).await;
     let before = life.edge.snapshot().counters;
-    site.place("stranger-again", "+4930123001", 50).await;
+    site.ends.place("stranger-again", "+4930123001", 50).await;
     // Whoever has left may end what it has; a new call hears nothing.
     life.until("heard", || life.edge.snapshot().counters.packets_in >= before.packets_in + 2).await;
-    assert_eq!((life.edge.snapshot().counters.invites, site.code_of("stranger-again")), (before.invites, None));
+    assert_eq!((life.edge.snapshot().counters.invites, site.ends.code_of("stranger-again")), (before.invites, None));
     life.publisher.flush(LONG).await.unwrap();
     let routes: Vec<ControlRoute> = read(&site.log).await;
     assert_eq!(routes.iter().map(Event::key).collect::<Vec<_>>().len(), 2);

@@ -9,9 +9,9 @@ async fn a_call_is_explained_by_either_id_with_its_choice_and_its_outcome() {
     let site = Site::new(2).await;
     let life = site.start().await;
     life.nodes_up().await;
-    site.place("first@example.com", "+4930123001", 100).await;
-    site.place("busy/1", "+4930125001", 100).await;
-    site.settled().await;
+    site.ends.place("first@example.com", "+4930123001", 100).await;
+    site.ends.place("busy/1", "+4930125001", 100).await;
+    site.ends.settled().await;
     life.until("told", || life.edge.snapshot().counters.ended == 1 && life.edge.snapshot().counters.failed == 1).await;
 
     let answer = life.get("/v1/explain/first@example.com").await;
@@ -49,11 +49,11 @@ async fn a_dry_run_says_what_a_rule_would_have_blocked_and_how_far_back_it_knows
     let life = site.start().await;
     life.nodes_up().await;
     for i in 0..10 {
-        site.place(&format!("to-3001-{i}"), "+4930123001", 50).await;
+        site.ends.place(&format!("to-3001-{i}"), "+4930123001", 50).await;
     }
-    site.place("busy", "+4930125001", 50).await;
-    site.place("emergency", "+4930123002", 50).await;
-    site.settled().await;
+    site.ends.place("busy", "+4930125001", 50).await;
+    site.ends.place("emergency", "+4930123002", 50).await;
+    site.ends.settled().await;
     life.until("all told", || life.edge.snapshot().counters.ended == 11).await;
 
     let rule = |scope| json!({ "scope": scope });

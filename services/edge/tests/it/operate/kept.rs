@@ -37,7 +37,7 @@ async fn blocks_weights_and_trunks_hold_from_the_first_call_of_a_start_without_t
     site.write(config.clone());
     let life = site.start().await;
     life.nodes_up().await;
-    let source = site.caller.addr().to_string();
+    let source = site.ends.caller.addr().to_string();
     life.change("PUT", "/v1/trunks/north", json!({"settings": {"sources": [source]}})).await;
     life.change("PUT", "/v1/nodes/fs-1/weight", json!({"state": "disabled"})).await;
     let operator = operator(&site);
@@ -53,17 +53,17 @@ async fn blocks_weights_and_trunks_hold_from_the_first_call_of_a_start_without_t
     assert_eq!((s.blocks.len(), s.blocks[0].key.as_str()), (1, "fraud/01890000-0000-7000-8000-000000000001"));
     assert!(s.trunks.iter().any(|t| t.id == "north"));
     assert_eq!(s.nodes[0].wanted, "disabled");
-    site.place("blocked", "+4930123001", 50).await;
-    site.settled().await;
-    assert_eq!(site.code_of("blocked"), Some(403));
+    site.ends.place("blocked", "+4930123001", 50).await;
+    site.ends.settled().await;
+    assert_eq!(site.ends.code_of("blocked"), Some(403));
     assert_eq!(life.get("/v1/settings").await["caught_up"], false);
     // An operator may still change things, and they are kept.
     life.change("DELETE", "/v1/blocks/fraud/01890000-0000-7000-8000-000000000001", json!({"reason": "a customer"}))
         .await;
     life.until("lifted", || life.edge.snapshot().blocks.is_empty()).await;
-    site.place("free", "+4930123001", 50).await;
-    site.settled().await;
-    assert_eq!(site.code_of("free"), Some(200));
+    site.ends.place("free", "+4930123001", 50).await;
+    site.ends.settled().await;
+    assert_eq!(site.ends.code_of("free"), Some(200));
     life.life.stop().await;
     drop(life);
     let text = std::fs::read_to_string(last_known_good(&site)).unwrap();
@@ -97,9 +97,9 @@ async fn a_damaged_file_is_set_aside_and_the_edge_runs_on_its_settings() {
     assert!(life.edge.snapshot().blocks.is_empty());
     assert!(!exists(&file) && exists(&file.with_extension("damaged")));
     life.nodes_up().await;
-    site.place("passes", "+4930123001", 50).await;
-    site.settled().await;
-    assert_eq!(site.code_of("passes"), Some(200));
+    site.ends.place("passes", "+4930123001", 50).await;
+    site.ends.settled().await;
+    assert_eq!(site.ends.code_of("passes"), Some(200));
     life.life.stop().await;
     drop(life);
     std::fs::remove_file(file.with_extension("damaged")).unwrap();
@@ -115,7 +115,7 @@ async fn what_the_topic_forgot_meanwhile_is_forgotten_and_a_record_of_the_topic_
     config.trunks.remove(0);
     site.write(config.clone());
     let operator = operator(&site);
-    let source = site.caller.addr().to_string();
+    let source = site.ends.caller.addr().to_string();
     let trunk = ControlRoute {
         event_type: "set".into(),
         kind: "trunk".into(),
@@ -131,9 +131,9 @@ async fn what_the_topic_forgot_meanwhile_is_forgotten_and_a_record_of_the_topic_
     let life = site.start().await;
     life.until("the trunk", || life.edge.snapshot().trunks.iter().any(|t| t.id == "north")).await;
     life.nodes_up().await;
-    site.place("carried", "+4930123001", 50).await;
-    site.settled().await;
-    assert_eq!(site.code_of("carried"), Some(200));
+    site.ends.place("carried", "+4930123001", 50).await;
+    site.ends.settled().await;
+    assert_eq!(site.ends.code_of("carried"), Some(200));
     let left_out = life.get("/v1/settings").await["left_out"].clone();
     assert_eq!((left_out.as_array().unwrap().len(), &left_out[0]["id"]), (1, &json!("odd")));
     operator.publish(block(600_000_000));

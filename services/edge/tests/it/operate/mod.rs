@@ -17,25 +17,18 @@ use kit::clock::SystemClock;
 use kit::settings::{Problem, Problems};
 use parking_lot::Mutex;
 use serde_json::Value;
-use sim::carrier::{CallPlan, Carrier, CarrierConfig, CarrierHandle};
-use sim::ledger::Ledger;
+use sim::carrier::CarrierHandle;
 use sim::switch::{Switch, SwitchConfig, SwitchHandle};
 use stream::{Client, EmbeddedConfig, EmbeddedLog, EventLog, Publisher, PublisherConfig, Start, Subscription};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-pub const LONG: Duration = Duration::from_secs(30);
-
-fn loopback() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
-}
+use super::ends::{Ends, LONG, loopback};
 
 /// Carriers and switches that outlive an edge, and its folders.
 pub struct Site {
     pub dir: tempfile::TempDir,
     pub log: Arc<dyn EventLog>,
-    pub ledger: Ledger,
-    pub caller: CarrierHandle,
-    pub far: CarrierHandle,
+    pub ends: Ends,
     pub nodes: Vec<SwitchHandle>,
     /// What a reload reads.
     pub settings: Arc<Mutex<Result<Config, String>>>,
@@ -54,9 +47,7 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         let log: Arc<dyn EventLog> = EmbeddedLog::open(EmbeddedConfig::new(dir.path().join("log"))).unwrap();
         log.ensure_topics(schemas::all_topics()).await.unwrap();
-        let ledger = Ledger::new();
-        let caller = Carrier::start(CarrierConfig::new("north", loopback(), loopback(), 1, ledger.clone())).unwrap();
-        let far = Carrier::start(CarrierConfig::new("far", loopback(), loopback(), 2, ledger.clone())).unwrap();
+        let ends = Ends::start("north", "far");
         let mut switches = Vec::new();
         for seed in 0..nodes as u64 {
             let id = format!("fs-{}", seed + 1);
@@ -64,7 +55,7 @@ impl Site {
                 .push(Switch::start(SwitchConfig { id, seed: 21 + seed, ..SwitchConfig::default() }).await.unwrap());
         }
         let settings = Arc::new(Mutex::new(Err("not set".to_owned())));
-        let site = Site { dir, log, ledger, caller, far, nodes: switches, settings };
+        let site = Site { dir, log, ends, nodes: switches, settings };
         let config = site.config(nodes);
         site.write(config);
         site
@@ -83,7 +74,7 @@ impl Site {
             ..TrunkConfig::default()
         };
         let mut config = Config {
-            trunks: vec![trunk(&self.caller, false), trunk(&self.far, true)],
+            trunks: vec![trunk(&self.ends.caller, false), trunk(&self.ends.far, true)],
             nodes: self.nodes.iter().take(nodes).map(node).collect(),
             routes: vec![RouteConfig { prefix: String::new(), trunks: vec!["far".into()] }],
             drain_ms: 8_000,
@@ -126,34 +117,12 @@ impl Site {
         edge.reload_from(Arc::new(move || settings.lock().clone().map_err(problems)));
         let admin = AdminConfig { bind: loopback(), token_file: None };
         let admin = kit::admin::serve(&admin, "admin", &life, &host.metrics, edge.routes()).unwrap();
-        self.caller.set_edge(edge.trunk_addr).await.unwrap();
-        self.far.set_edge(edge.trunk_addr).await.unwrap();
+        self.ends.caller.set_edge(edge.trunk_addr).await.unwrap();
+        self.ends.far.set_edge(edge.trunk_addr).await.unwrap();
         for node in &self.nodes {
             node.set_gateway(edge.node_addr).await;
         }
         Life { edge, life, publisher, admin }
-    }
-
-    pub async fn place(&self, call_id: &str, to: &str, hold_ms: u64) {
-        self.caller.place(CallPlan::new(call_id, "+4917012345", to, Duration::from_millis(hold_ms))).await.unwrap();
-    }
-
-    /// Waits until the carriers hold no call.
-    pub async fn settled(&self) {
-        let deadline = Instant::now() + LONG;
-        loop {
-            let (a, b) = (self.caller.open().await.unwrap(), self.far.open().await.unwrap());
-            if a.placed + b.received == 0 {
-                return;
-            }
-            assert!(Instant::now() < deadline, "calls still open: {a:?} {b:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    pub fn code_of(&self, call_id: &str) -> Option<u16> {
-        let books = self.ledger.snapshot();
-        books.calls.iter().find(|c| &*c.call_id == call_id).and_then(|c| c.final_code)
     }
 }
 

@@ -20,7 +20,7 @@ async fn calls_for(site: &Site, name: &str, time: Duration) -> u32 {
             // One in four goes on to the far carrier and passes the edge twice.
             let to = if placed % 4 == 0 { "+4930124001" } else { "+4930123001" };
             let hold = Duration::from_millis(u64::from(500 + placed % 7 * 200));
-            site.caller.place(CallPlan::new(format!("{name}-{placed}"), "+4917012345", to, hold)).await.unwrap();
+            site.ends.caller.place(CallPlan::new(format!("{name}-{placed}"), "+4917012345", to, hold)).await.unwrap();
             placed += 1;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -29,7 +29,7 @@ async fn calls_for(site: &Site, name: &str, time: Duration) -> u32 {
 }
 
 fn failures(site: &Site, name: &str) -> Vec<String> {
-    let books = site.ledger.snapshot();
+    let books = site.ends.ledger.snapshot();
     let own = books.calls.iter().filter(|c| c.call_id.starts_with(name));
     own.filter(|c| c.final_code != Some(200))
         .map(|c| format!("{} to {}: {:?}", c.call_id, c.to, c.final_code))
@@ -67,7 +67,7 @@ async fn settings_are_read_again_at_100_calls_a_second_and_no_call_fails() {
         }
     };
     let (placed, ()) = tokio::join!(calls_for(&site, "reload", Duration::from_secs(9)), changing);
-    site.settled().await;
+    site.ends.settled().await;
     let failed = failures(&site, "reload");
     println!("{placed} calls through 16 reloads, {} failed", failed.len());
     assert!(failed.is_empty(), "{failed:#?}");
@@ -88,9 +88,9 @@ async fn a_broken_file_changes_nothing_and_says_why_and_what_takes_a_restart_is_
     assert!(status == 422 && why.contains("line 7"), "{status} {why}");
     assert_eq!(life.edge.snapshot().config_digest, before);
     assert!(life.get("/v1/settings").await["refused"].as_str().unwrap().contains("line 7"));
-    site.place("unharmed", "+4930123001", 50).await;
-    site.settled().await;
-    assert_eq!(site.code_of("unharmed"), Some(200));
+    site.ends.place("unharmed", "+4930123001", 50).await;
+    site.ends.settled().await;
+    assert_eq!(site.ends.code_of("unharmed"), Some(200));
 
     let mut config = site.config(1);
     config.listeners[0].bind.set_port(5_999);
@@ -99,9 +99,9 @@ async fn a_broken_file_changes_nothing_and_says_why_and_what_takes_a_restart_is_
     let answer = reload(&life).await;
     assert_eq!((&answer["needs_restart"], &answer["changed"]), (&json!(["edge.listeners"]), &json!(["timers"])));
     life.until("another digest", || life.edge.snapshot().config_digest != before).await;
-    site.place("as-before", "+4930123001", 50).await;
-    site.settled().await;
-    assert_eq!(site.code_of("as-before"), Some(200));
+    site.ends.place("as-before", "+4930123001", 50).await;
+    site.ends.settled().await;
+    assert_eq!(site.ends.code_of("as-before"), Some(200));
     life.stop().await;
 }
 
@@ -139,14 +139,14 @@ async fn a_drain_under_load_fails_no_call_that_was_begun() {
     let outcome = life.life.stop().await;
     assert_eq!((outcome.abandoned, outcome.failed), (vec![], vec![]));
     let answered = || {
-        let books = site.ledger.snapshot();
+        let books = site.ends.ledger.snapshot();
         books.calls.iter().filter(|c| c.call_id.starts_with("drain")).all(|c| c.final_code == Some(200))
     };
     life.until("answered", answered).await;
     let _left = life.publisher.close(super::LONG).await;
     drop(life);
     let life = site.start().await;
-    site.settled().await;
+    site.ends.settled().await;
     assert_eq!(failures(&site, "drain"), Vec::<String>::new());
     println!("{placed} calls and a drain among them, 0 failed");
     life.stop().await;

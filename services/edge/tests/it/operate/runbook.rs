@@ -22,8 +22,8 @@ async fn every_command_of_the_runbook_answers() {
     let site = Site::new(2).await;
     let life = site.start().await;
     life.nodes_up().await;
-    site.place("asked-about", "+4930123001", 50).await;
-    site.settled().await;
+    site.ends.place("asked-about", "+4930123001", 50).await;
+    site.ends.settled().await;
     life.until("told", || life.edge.snapshot().counters.ended == 1).await;
     let commands = commands();
     assert!(commands.len() >= 20, "{commands:#?}");
