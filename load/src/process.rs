@@ -67,13 +67,44 @@ pub fn up(process: &mut Process, at: SocketAddr, log: &Path) -> anyhow::Result<(
     Ok(())
 }
 
-/// The binary, brought up to date first: nobody measures yesterday's code.
-pub fn build() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe().context("where this benchmark's executable is")?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let built =
-        Command::new(cargo).args(["build", "--release", "--quiet", "-p", "trunkline"]).current_dir(root).status();
-    ensure!(built.context("cargo does not start")?.success(), "trunkline does not build");
-    Ok(own.with_file_name("trunkline"))
+/// What is measured: a file, or a build that is brought up to date first, for nobody measures yesterday's code.
+#[derive(Clone, Debug, Default)]
+pub enum Binary {
+    /// `cargo build --release`.
+    #[default]
+    Plain,
+    /// `infra/release/build`: what operators run.
+    Shipped,
+    File(PathBuf),
+}
+
+impl Binary {
+    /// From `--binary`: `shipped`, or a path.
+    pub fn named(value: &str) -> anyhow::Result<Binary> {
+        if value == "shipped" { Ok(Binary::Shipped) } else { Ok(Binary::File(std::path::absolute(value)?)) }
+    }
+
+    /// Builds it where needed; gives where it is.
+    pub fn ready(&self) -> anyhow::Result<PathBuf> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        match self {
+            Binary::File(file) => Ok(file.clone()),
+            Binary::Plain => {
+                let own = std::env::current_exe().context("where this benchmark's executable is")?;
+                let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+                let mut build = Command::new(cargo);
+                build.args(["build", "--release", "--quiet", "-p", "trunkline"]).current_dir(root);
+                ensure!(build.status().context("cargo does not start")?.success(), "trunkline does not build");
+                Ok(own.with_file_name("trunkline"))
+            }
+            Binary::Shipped => {
+                let mut build = Command::new(root.join("infra/release/build"));
+                // What it says on the way is for people; the last line is where the binary is.
+                let built = build.stderr(Stdio::inherit()).output().context("infra/release/build does not start")?;
+                ensure!(built.status.success(), "infra/release/build failed");
+                let said = String::from_utf8(built.stdout)?;
+                Ok(said.lines().last().context("infra/release/build does not say where the binary is")?.into())
+            }
+        }
+    }
 }

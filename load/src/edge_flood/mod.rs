@@ -15,15 +15,14 @@ mod spoofed;
 mod stand;
 mod unknown;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use crate::figures::Figures;
-use crate::process;
+use crate::process::Binary;
 
-const USAGE: &str = "edge-flood [--gate] [--smoke] [--only PART,…] [--binary FILE]";
+const USAGE: &str = "edge-flood [--gate] [--smoke] [--only PART,…] [--binary FILE|shipped]";
 const PARTS: [&str; 4] = ["unknown", "spoofed", "mimic", "overload"];
 
 /// How hard and how long; a smoke run's figures mean nothing.
@@ -55,7 +54,7 @@ const SMOKE: Scale = Scale {
 };
 
 pub fn run(args: &[String]) -> anyhow::Result<bool> {
-    let (mut gate, mut scale, mut only, mut binary) = (false, FULL, Vec::new(), None::<PathBuf>);
+    let (mut gate, mut scale, mut only, mut binary) = (false, FULL, Vec::new(), Binary::default());
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} needs a value: {USAGE}"));
@@ -63,14 +62,14 @@ pub fn run(args: &[String]) -> anyhow::Result<bool> {
             "--gate" => gate = true,
             "--smoke" => scale = SMOKE,
             "--only" => only = value()?.split(',').map(str::to_owned).collect::<Vec<_>>(),
-            "--binary" => binary = Some(std::path::absolute(value()?)?),
+            "--binary" => binary = Binary::named(value()?)?,
             _ => bail!("unknown argument {arg:?}: {USAGE}"),
         }
     }
     if let Some(part) = only.iter().find(|part| !PARTS.contains(&part.as_str())) {
         bail!("no part {part:?}: {PARTS:?}");
     }
-    let binary = binary.map_or_else(process::build, Ok)?;
+    let binary = binary.ready()?;
     let wanted = |part: &str| only.is_empty() || only.iter().any(|p| p == part);
     let mut figures = Figures::default();
     if wanted("unknown") {

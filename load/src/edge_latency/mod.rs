@@ -12,7 +12,7 @@ mod dialogs;
 mod flat;
 mod relay;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -20,15 +20,15 @@ use anyhow::{Context, bail, ensure};
 use crate::calls::{Fleet, Kind, Plan, Tally, quantile};
 use crate::edge_process::{EMBEDDED, Edge, Settings};
 use crate::figures::Figures;
-use crate::process;
+use crate::process::Binary;
 
-const USAGE: &str = "edge-latency [--gate] [--smoke] [--only PART,…] [--minutes N] [--turns N] [--binary FILE]";
+const USAGE: &str = "edge-latency [--gate] [--smoke] [--only PART,…] [--minutes N] [--turns N] [--binary FILE|shipped]";
 const PARTS: [&str; 4] = ["added", "standalone", "dialogs", "flat"];
 
 struct Asked {
     gate: bool,
     only: Vec<String>,
-    binary: Option<PathBuf>,
+    binary: Binary,
     scale: Scale,
 }
 
@@ -67,7 +67,7 @@ const SMOKE: Scale = Scale {
 
 pub fn run(args: &[String]) -> anyhow::Result<bool> {
     let asked = parse(args)?;
-    let binary = asked.binary.clone().map_or_else(process::build, Ok)?;
+    let binary = asked.binary.ready()?;
     let wanted = |part: &str| asked.only.is_empty() || asked.only.iter().any(|p| p == part);
     let mut figures = Figures::default();
     if wanted("added") {
@@ -88,7 +88,7 @@ pub fn run(args: &[String]) -> anyhow::Result<bool> {
 }
 
 fn parse(args: &[String]) -> anyhow::Result<Asked> {
-    let mut asked = Asked { gate: false, only: Vec::new(), binary: None, scale: FULL };
+    let mut asked = Asked { gate: false, only: Vec::new(), binary: Binary::default(), scale: FULL };
     if args.iter().any(|arg| arg == "--smoke") {
         asked.scale = SMOKE;
     }
@@ -104,7 +104,7 @@ fn parse(args: &[String]) -> anyhow::Result<Asked> {
                 let minutes: f64 = value()?.parse().context("--minutes takes a number")?;
                 asked.scale.flat = Duration::from_secs_f64(minutes * 60.0);
             }
-            "--binary" => asked.binary = Some(std::path::absolute(value()?)?),
+            "--binary" => asked.binary = Binary::named(value()?)?,
             _ => bail!("unknown argument {arg:?}: {USAGE}"),
         }
     }

@@ -18,7 +18,7 @@ mod debian;
 mod peers;
 mod sipp;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -26,11 +26,11 @@ use serde_json::json;
 
 use self::broker::Broker;
 use self::peers::{Memory, Peer, Scene};
-use self::sipp::{Load, Scenarios};
+use self::sipp::{Ended, Load, Scenarios};
 use crate::cpu;
-use crate::process::{Process, build, free};
+use crate::process::{Binary, Process, free};
 
-const USAGE: &str = "edge-vs-kamailio [--gate] [--smoke] [--guarded] [--kafka HOST:PORT] [--rate N] [--turns N] [--scenarios FOLDER] [--binary FILE]";
+const USAGE: &str = "edge-vs-kamailio [--gate] [--smoke] [--guarded] [--kafka HOST:PORT] [--rate N] [--turns N] [--scenarios FOLDER] [--binary FILE|shipped]";
 const MAX_RATIO: f64 = 0.35;
 const MAX_KAMAILIO_US: f64 = 600.0;
 /// Below this nobody's figures mean much.
@@ -45,7 +45,7 @@ struct Asked {
     kafka: Option<String>,
     scenarios: Scenarios,
     /// Another build of `trunkline`, for a comparison.
-    binary: Option<PathBuf>,
+    binary: Binary,
 }
 
 /// What a turn came to.
@@ -58,7 +58,7 @@ struct Turn {
 pub fn run(args: &[String]) -> anyhow::Result<bool> {
     let asked = parse(args)?;
     debian::ensure_installed()?;
-    let binary = asked.binary.clone().map_or_else(build, Ok)?;
+    let binary = asked.binary.ready()?;
     let (mut theirs, mut shipped, mut ours, mut broker) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut calls = 0;
     for turn in 1..=asked.turns {
@@ -115,7 +115,7 @@ fn parse(args: &[String]) -> anyhow::Result<Asked> {
         load: full,
         kafka: None,
         scenarios: Scenarios::ours(),
-        binary: None,
+        binary: Binary::default(),
     };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -130,7 +130,7 @@ fn parse(args: &[String]) -> anyhow::Result<Asked> {
             "--kafka" => asked.kafka = Some(value()?.clone()),
             "--rate" => asked.load.rate = value()?.parse().context("--rate takes calls per second")?,
             "--turns" => asked.turns = value()?.parse().context("--turns takes a number")?,
-            "--binary" => asked.binary = Some(std::path::absolute(value()?)?),
+            "--binary" => asked.binary = Binary::named(value()?)?,
             "--scenarios" => asked.scenarios = Scenarios::in_folder(value()?)?,
             _ => bail!("unknown argument {arg:?}: {USAGE}"),
         }
@@ -149,7 +149,14 @@ fn turn_of_kamailio(asked: &Asked, memory: Memory) -> anyhow::Result<Turn> {
     let dir = crate::place::on_disk()?;
     let (scene, _nodes) = scene(&asked.scenarios, dir.path())?;
     let peer = peers::kamailio(scene, memory, asked.guarded, dir.path())?;
-    Ok(measure(&peer, scene, asked, None, dir.path())?.0)
+    let (turn, ended) = measure(&peer, scene, asked, None, dir.path())?;
+    // Its processes overtake each other, and a 180 behind its 200 throws SIPp back: a handful of calls in a hundred thousand, more
+    // at higher rates. What it cost is known all the same.
+    ensure!(ended.not_good * 1_000 <= ended.placed, "void: {} of {} calls were not good", ended.not_good, ended.placed);
+    if ended.not_good > 0 {
+        println!("kamailio: {} of {} calls did not end well at SIPp", ended.not_good, ended.placed);
+    }
+    Ok(turn)
 }
 
 fn turn_of_edge(asked: &Asked, binary: &Path) -> anyhow::Result<Turn> {
@@ -158,19 +165,21 @@ fn turn_of_edge(asked: &Asked, binary: &Path) -> anyhow::Result<Turn> {
     let run_dir = crate::place::in_memory()?;
     let broker = asked.kafka.as_deref().map(Broker::find).transpose()?;
     let (peer, log) = peers::edge(scene, binary, asked.guarded, broker.as_ref(), dir.path(), run_dir.path())?;
-    let (turn, placed) = measure(&peer, scene, asked, broker.as_ref(), dir.path())?;
-    log.published()?.complete(placed)?;
+    let (turn, ended) = measure(&peer, scene, asked, broker.as_ref(), dir.path())?;
+    // A run with failed calls measured something else than calls.
+    ensure!(ended.not_good == 0, "void: {} of {} calls were not good", ended.not_good, ended.placed);
+    log.published()?.complete(ended.placed)?;
     Ok(turn)
 }
 
-/// Microseconds of CPU per call inside the window, and how many calls were placed in all.
+/// Microseconds of CPU per call inside the window, and what all calls came to.
 fn measure(
     peer: &Peer,
     scene: Scene,
     asked: &Asked,
     broker: Option<&Broker>,
     dir: &Path,
-) -> anyhow::Result<(Turn, u64)> {
+) -> anyhow::Result<(Turn, Ended)> {
     let used = || -> anyhow::Result<(Duration, Duration)> {
         Ok((cpu::of_group(peer.group())?, broker.map(Broker::cpu).transpose()?.unwrap_or_default()))
     };
@@ -179,7 +188,7 @@ fn measure(
     let before = used()?;
     let placed_after = calls.run_for(asked.load.before + asked.load.window)?;
     let after = used()?;
-    let placed = calls.finish()?;
+    let ended = calls.finish()?;
     let inside = placed_after.saturating_sub(placed_before);
     ensure!(inside as f64 >= 0.95 * asked.load.inside(), "void: only {inside} calls were placed in the window");
     let us = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() * 1e6 / inside as f64;
@@ -188,7 +197,7 @@ fn measure(
         calls: inside,
         broker_us_per_call: broker.map(|_| us(before.1, after.1)),
     };
-    Ok((turn, placed))
+    Ok((turn, ended))
 }
 
 fn median(values: &mut [f64]) -> f64 {
