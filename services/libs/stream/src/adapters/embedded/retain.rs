@@ -95,7 +95,8 @@ impl Writer {
     }
 
     /// State topics keep the newest value of each key: what stands in the segment to be dropped is appended again, with a new offset.
-    /// A newest tombstone is simply dropped: everything that it deletes is older and already gone.
+    /// A newest tombstone too, but once only: everything that it deletes is older and already gone, yet a reader that has had it and
+    /// has not come to the tombstone would believe it for ever. After a restart it may be carried once more.
     fn carry_forward(&mut self, id: u64, file: &File, len: u64) -> Result<u64, LogError> {
         let has_state = {
             let state = self.shared.state.read();
@@ -110,7 +111,7 @@ impl Writer {
         let now_us = super::wall_us();
         self.buffer.clear();
         let mut additions = Additions::default();
-        let mut ended = Vec::new();
+        let (mut ended, mut buried) = (Vec::new(), Vec::new());
         let mut scan = Scan::new(file, id, FIRST_FRAME.min(len), len);
         loop {
             let body = match scan.step().map_err(|e| LogError::io("cannot read a segment before dropping it", &e))? {
@@ -134,7 +135,8 @@ impl Writer {
             if keys.get(record.key.as_ref()) != Some(&head.offset) {
                 continue;
             }
-            if record.value.is_none() {
+            let is_tombstone = record.value.is_none();
+            if is_tombstone && self.buried.get(&part).and_then(|k| k.get(record.key.as_ref())) == Some(&head.offset) {
                 ended.push((part, record.key));
                 continue;
             }
@@ -148,6 +150,9 @@ impl Writer {
                 frame::set_record_offset(&mut out[start..], offset);
             });
             additions.records.push(Touch { part, offset, pos, timestamp_us: now_us });
+            if is_tombstone {
+                buried.push((part, record.key.clone(), offset));
+            }
             additions.keys.push((part, record.key.as_ref().into(), offset));
         }
         let carried = self.buffer.len() as u64;
@@ -156,6 +161,14 @@ impl Writer {
         }
         for (part, key) in ended {
             self.latest.entry(part).or_default().remove(key.as_ref());
+        }
+        for (part, key, offset) in buried {
+            self.buried.entry(part).or_default().insert(key.as_ref().into(), offset);
+        }
+        // Those that are gone, or whose key has been given a value since.
+        for (part, keys) in &mut self.buried {
+            let latest = self.latest.get(part);
+            keys.retain(|key, offset| latest.and_then(|l| l.get(key)) == Some(offset));
         }
         Ok(carried)
     }

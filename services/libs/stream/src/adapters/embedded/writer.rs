@@ -39,6 +39,8 @@ pub struct Writer {
     syncer: Option<Arc<Syncer>>,
     pub(super) config: EmbeddedConfig,
     pub(super) latest: Latest,
+    /// Newest tombstones that retention has written anew (see `carry_forward`).
+    pub(super) buried: Latest,
     pub(super) active: Active,
     /// Topics and next offsets as they will be when the commit in the making succeeds.
     pub(super) plan: Plan,
@@ -116,8 +118,9 @@ impl Writer {
             Some((id, file, len)) => Active { id, file, len, abandoned: false },
             None => make_segment(&shared, &*config.files, syncer.as_deref(), 0, 0)?,
         };
-        let (plan, buffer) = (Plan::default(), Vec::new());
-        let mut writer = Self { shared, queue, syncer, config, latest, active, plan, buffer, carry_again_at: 0 };
+        let (plan, buffer, buried) = (Plan::default(), Vec::new(), Latest::default());
+        let mut writer =
+            Self { shared, queue, syncer, config, latest, buried, active, plan, buffer, carry_again_at: 0 };
         writer.reset_plan();
         Ok(writer)
     }
