@@ -2,15 +2,20 @@
 """Prints a topic's events, one JSON object per line: subscribe.py http://127.0.0.1:8080 sip.transactions [CALL] [--once]
 From Kafka instead, with confluent-kafka[avro]: subscribe.py http://127.0.0.1:8080 sip.transactions [CALL] --kafka=BROKER:9092
 """
-import json, sys, time, urllib.parse, urllib.request
+import json, sys, time, urllib.error, urllib.parse, urllib.request
 
 
 def json_lines(api, topic, call, once, _):
     at = "beginning"  # keep it with your own work: whoever goes on from here misses nothing and sees nothing twice
     while True:
         query = {"from": at, **({"call": call} if call else {})}
-        with urllib.request.urlopen(f"{api}/topics/{topic}/records?{urllib.parse.urlencode(query)}") as answer:
-            *records, last = [json.loads(line) for line in answer]
+        try:
+            with urllib.request.urlopen(f"{api}/topics/{topic}/records?{urllib.parse.urlencode(query)}") as answer:
+                *records, last = [json.loads(line) for line in answer]
+        except urllib.error.HTTPError as error:
+            if error.code != 503: sys.exit(f"{api} refuses: {error.read().decode()}")
+            time.sleep(int(error.headers.get("Retry-After", 1)))  # busy, or its Kafka is away: nothing is lost by coming again
+            continue
         yield from records
         at = last["next"]
         if last["caught_up"] and once:

@@ -2,8 +2,12 @@
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::{self, HeaderName};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+
+/// In seconds: what keeps us busy is over soon or not at all.
+const RETRY_AFTER: (HeaderName, &str) = (header::RETRY_AFTER, "1");
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -41,6 +45,7 @@ impl Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let field = if let Error::Invalid { field, .. } = &self { Some(*field) } else { None };
-        (self.status(), Json(json!({ "error": self.to_string(), "field": field }))).into_response()
+        let answer = (self.status(), Json(json!({ "error": self.to_string(), "field": field })));
+        if matches!(self, Error::Busy(_)) { ([RETRY_AFTER], answer).into_response() } else { answer.into_response() }
     }
 }

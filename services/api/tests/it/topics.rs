@@ -61,6 +61,21 @@ async fn a_client_that_keeps_next_sees_everything_once() {
     assert!(fresh[0]["timestamp_us"].as_i64().unwrap() > 0 && fresh[0]["topic"] == "ivr.decisions", "{fresh:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_readers_than_may_read_at_once_wait_for_their_turn() {
+    let api = start().await;
+    for call in 0..3_000 {
+        api.publisher.publish(decision(call, 1));
+    }
+    api.publisher.flush(LONG).await.unwrap();
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let addr = api.addr;
+        readers.spawn(async move { lines_of(addr, "/topics/ivr.decisions/records?limit=3000").await.0.len() });
+    }
+    assert_eq!(readers.join_all().await, vec![3_000; 40]);
+}
+
 #[tokio::test]
 async fn a_call_can_be_followed_alone() {
     let api = start().await;

@@ -29,6 +29,8 @@ const MAX_US: u64 = 5_000_000;
 const BATCH: usize = 1000;
 /// Offsets that compaction has taken give no record: waiting longer for one would be in vain.
 const NOTHING_AFTER: Duration = Duration::from_secs(2);
+/// How long a request waits for its turn, first come first served: a reader of every topic comes with more than may read at once.
+const TURN_WITHIN: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,9 +54,9 @@ pub async fn list(
         None => Position::Beginning,
         Some(text) => text.parse().map_err(|why: stream::PositionError| Error::invalid("from", why.to_string()))?,
     };
-    let _permit = Arc::clone(&app.readers)
-        .try_acquire_owned()
-        .map_err(|_| Error::Busy("too many readers of topics at once; try again".to_owned()))?;
+    let too_many = || Error::Busy("too many readers of topics at once; try again".to_owned());
+    let turn = tokio::time::timeout(TURN_WITHIN, Arc::clone(&app.readers).acquire_owned()).await;
+    let _turn = turn.ok().and_then(Result::ok).ok_or_else(too_many)?;
     let bounds = app.client.log.bounds(topic).await.map_err(|error| away(&error))?;
     let offsets = from.offsets(&bounds).map_err(|why| Error::invalid("from", why.to_string()))?;
     let mut answer = Answer {
