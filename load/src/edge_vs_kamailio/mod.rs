@@ -63,19 +63,24 @@ pub fn run(args: &[String]) -> anyhow::Result<bool> {
     let mut calls = 0;
     for turn in 1..=asked.turns {
         let kamailio = |memory| turn_of_kamailio(&asked, memory).with_context(|| format!("kamailio, turn {turn}"));
-        let (fast, as_shipped) = (kamailio(Memory::Fast)?, kamailio(Memory::AsShipped)?);
+        let fast = kamailio(Memory::Fast)?;
+        // It is shown and has no gate: at a rate that it does not carry, the others still have their figures.
+        let as_shipped = kamailio(Memory::AsShipped).inspect_err(|why| println!("as Debian starts it, {why:#}")).ok();
         let edge = turn_of_edge(&asked, &binary).with_context(|| format!("edge, turn {turn}"))?;
         println!(
-            "turn {turn}: kamailio {:.0} µs per call (as shipped {:.0}), edge {:.0} µs",
-            fast.us_per_call, as_shipped.us_per_call, edge.us_per_call
+            "turn {turn}: kamailio {:.0} µs per call (as shipped {}), edge {:.0} µs",
+            fast.us_per_call,
+            as_shipped.as_ref().map_or("not carried".to_owned(), |t| format!("{:.0}", t.us_per_call)),
+            edge.us_per_call
         );
         theirs.push(fast.us_per_call);
-        shipped.push(as_shipped.us_per_call);
+        shipped.extend(as_shipped.map(|t| t.us_per_call));
         ours.push(edge.us_per_call);
         broker.extend(edge.broker_us_per_call);
         calls = edge.calls;
     }
-    let (theirs, shipped, ours) = (median(&mut theirs), median(&mut shipped), median(&mut ours));
+    let (theirs, ours) = (median(&mut theirs), median(&mut ours));
+    let shipped = (!shipped.is_empty()).then(|| median(&mut shipped));
     ensure!(asked.load.rate < MIN_RATE || theirs <= MAX_KAMAILIO_US, "void: kamailio costs {theirs:.0} µs per call");
     let ratio = ours / theirs;
     let pass = ratio <= MAX_RATIO;
@@ -83,7 +88,9 @@ pub fn run(args: &[String]) -> anyhow::Result<bool> {
     let guarded = if asked.guarded { ", floods and limits watched by both" } else { "" };
     println!("{} calls/s, {calls} calls in the window, median of {} turns each{guarded}", asked.load.rate, asked.turns);
     println!("{:10} {theirs:>7.0} µs CPU per call, its memory unchecked", "kamailio");
-    println!("{:10} {shipped:>7.0} µs CPU per call as Debian starts it (ratio {:.2}, no gate)", "", ours / shipped);
+    if let Some(shipped) = shipped {
+        println!("{:10} {shipped:>7.0} µs CPU per call as Debian starts it (ratio {:.2}, no gate)", "", ours / shipped);
+    }
     println!("{:10} {ours:>7.0} µs CPU per call, three events each published through the ring into {log}", "edge");
     let broker = (!broker.is_empty()).then(|| median(&mut broker));
     if let Some(us) = broker {
@@ -94,7 +101,7 @@ pub fn run(args: &[String]) -> anyhow::Result<bool> {
         "{}",
         json!({
             "bench": "edge-vs-kamailio", "guarded": asked.guarded, "ratio": (ratio * 1000.0).round() / 1000.0, "gate": MAX_RATIO, "pass": pass,
-            "kamailio_us": theirs.round(), "kamailio_as_shipped_us": shipped.round(), "edge_us": ours.round(), "broker_us": broker.map(f64::round),
+            "kamailio_us": theirs.round(), "kamailio_as_shipped_us": shipped.map(f64::round), "edge_us": ours.round(), "broker_us": broker.map(f64::round),
             "calls": calls, "rate": asked.load.rate, "turns": asked.turns,
         })
     );
