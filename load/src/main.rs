@@ -18,6 +18,7 @@ mod leftovers;
 mod memory;
 mod place;
 mod process;
+mod relay;
 mod sip_parse;
 mod stream;
 
@@ -25,7 +26,8 @@ use std::process::ExitCode;
 
 const USAGE: &str =
     "usage: load avro|dispatcher|edge-flood|edge-latency|edge-vs-kamailio|sip-parse|stream [--gate] [--smoke] …
-       load stream-faults kill|outage|disk …";
+       load stream-faults kill|outage|disk …
+       load relay AT CALLER NODE (what edge-vs-kamailio starts beside the two)";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut args = std::env::args().skip(1);
@@ -38,6 +40,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Some("edge-flood") => edge_flood::run(&rest)?,
         Some("edge-latency") => edge_latency::run(&rest)?,
         Some("edge-vs-kamailio") => edge_vs_kamailio::run(&rest)?,
+        Some("relay") => relay::run(&rest)?,
         Some("sip-parse") => sip_parse::run(&rest)?,
         Some("stream-faults") => faults::run(&rest)?,
         _ => {

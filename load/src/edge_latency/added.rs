@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::ensure;
 
-use super::relay::Relay;
 use super::{Scale, Stand, all_good, ms, plan, worst_p99};
 use crate::calls::{Fleet, Kind, Tally, quantile};
 use crate::edge_process::{Edge, can_mount, free};
 use crate::figures::{Figures, Gate};
+use crate::relay::Relay;
 
 const RATE: f64 = 500.0;
 const STANDALONE_RATE: f64 = 100.0;

@@ -10,7 +10,6 @@
 mod added;
 mod dialogs;
 mod flat;
-mod relay;
 
 use std::path::Path;
 use std::time::Duration;

@@ -8,6 +8,8 @@
 //! With `--guarded` both also look for floods and blocked callers and count the trunk's calls, per second and at once; limits stand
 //! so high that nobody is stopped. (The edge always looks; without limits it has less to count.)
 //!
+//! A relay that sends every packet on unread is measured in the same scene: less than that no proxy can cost.
+//!
 //! A turn is void when a call failed, when the edge published anything but three events per call, or when Kamailio costs more than
 //! 600 µs per call: then it was set up badly and the ratio would flatter us.
 //!
@@ -60,6 +62,7 @@ pub fn run(args: &[String]) -> anyhow::Result<bool> {
     debian::ensure_installed()?;
     let binary = asked.binary.ready()?;
     let (mut theirs, mut shipped, mut ours, mut broker) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut relays = Vec::new();
     let mut calls = 0;
     for turn in 1..=asked.turns {
         let kamailio = |memory| turn_of_kamailio(&asked, memory).with_context(|| format!("kamailio, turn {turn}"));
@@ -67,19 +70,22 @@ pub fn run(args: &[String]) -> anyhow::Result<bool> {
         // It is shown and has no gate: at a rate that it does not carry, the others still have their figures.
         let as_shipped = kamailio(Memory::AsShipped).inspect_err(|why| println!("as Debian starts it, {why:#}")).ok();
         let edge = turn_of_edge(&asked, &binary).with_context(|| format!("edge, turn {turn}"))?;
+        let relay = turn_of_relay(&asked).with_context(|| format!("relay, turn {turn}"))?;
         println!(
-            "turn {turn}: kamailio {:.0} µs per call (as shipped {}), edge {:.0} µs",
+            "turn {turn}: kamailio {:.0} µs per call (as shipped {}), edge {:.0} µs, bare relay {:.0} µs",
             fast.us_per_call,
             as_shipped.as_ref().map_or("not carried".to_owned(), |t| format!("{:.0}", t.us_per_call)),
-            edge.us_per_call
+            edge.us_per_call,
+            relay.us_per_call
         );
+        relays.push(relay.us_per_call);
         theirs.push(fast.us_per_call);
         shipped.extend(as_shipped.map(|t| t.us_per_call));
         ours.push(edge.us_per_call);
         broker.extend(edge.broker_us_per_call);
         calls = edge.calls;
     }
-    let (theirs, ours) = (median(&mut theirs), median(&mut ours));
+    let (theirs, ours, relay) = (median(&mut theirs), median(&mut ours), median(&mut relays));
     let shipped = (!shipped.is_empty()).then(|| median(&mut shipped));
     ensure!(asked.load.rate < MIN_RATE || theirs <= MAX_KAMAILIO_US, "void: kamailio costs {theirs:.0} µs per call");
     let ratio = ours / theirs;
@@ -92,6 +98,11 @@ pub fn run(args: &[String]) -> anyhow::Result<bool> {
         println!("{:10} {shipped:>7.0} µs CPU per call as Debian starts it (ratio {:.2}, no gate)", "", ours / shipped);
     }
     println!("{:10} {ours:>7.0} µs CPU per call, three events each published through the ring into {log}", "edge");
+    println!(
+        "{:10} {relay:>7.0} µs CPU per call, every packet sent on unread (ratio {:.2}, no proxy gets below)",
+        "bare relay",
+        relay / theirs
+    );
     let broker = (!broker.is_empty()).then(|| median(&mut broker));
     if let Some(us) = broker {
         println!("{:10} {us:>7.0} µs CPU per call, not counted", "broker");
@@ -101,7 +112,7 @@ pub fn run(args: &[String]) -> anyhow::Result<bool> {
         "{}",
         json!({
             "bench": "edge-vs-kamailio", "guarded": asked.guarded, "ratio": (ratio * 1000.0).round() / 1000.0, "gate": MAX_RATIO, "pass": pass,
-            "kamailio_us": theirs.round(), "kamailio_as_shipped_us": shipped.map(f64::round), "edge_us": ours.round(), "broker_us": broker.map(f64::round),
+            "kamailio_us": theirs.round(), "kamailio_as_shipped_us": shipped.map(f64::round), "edge_us": ours.round(), "relay_us": relay.round(), "broker_us": broker.map(f64::round),
             "calls": calls, "rate": asked.load.rate, "turns": asked.turns,
         })
     );
@@ -163,6 +174,15 @@ fn turn_of_kamailio(asked: &Asked, memory: Memory) -> anyhow::Result<Turn> {
     if ended.not_good > 0 {
         println!("kamailio: {} of {} calls did not end well at SIPp", ended.not_good, ended.placed);
     }
+    Ok(turn)
+}
+
+fn turn_of_relay(asked: &Asked) -> anyhow::Result<Turn> {
+    let dir = crate::place::on_disk()?;
+    let (scene, _nodes) = scene(&asked.scenarios, dir.path())?;
+    let peer = peers::relay(scene, dir.path())?;
+    let (turn, ended) = measure(&peer, scene, asked, None, dir.path())?;
+    ensure!(ended.not_good == 0, "void: {} of {} calls were not good", ended.not_good, ended.placed);
     Ok(turn)
 }
 

@@ -78,6 +78,17 @@ pub fn kamailio(scene: Scene, memory: Memory, guarded: bool, dir: &Path) -> anyh
     Ok(Peer { process, at })
 }
 
+/// Sends every packet on, unread, to the one node: what the scene itself costs whoever stands in it.
+pub fn relay(scene: Scene, dir: &Path) -> anyhow::Result<Peer> {
+    let at = free()?;
+    let log = dir.join("relay.log");
+    let mut command = Command::new(std::env::current_exe().context("where this benchmark's executable is")?);
+    command.arg("relay").args([at, scene.caller, scene.nodes[0]].map(|address| address.to_string()));
+    let mut process = process::spawn(command, &log)?;
+    process::up(&mut process, at, &log)?;
+    Ok(Peer { process, at })
+}
+
 /// The edge as a process of its own, and where its events will be.
 pub fn edge(
     scene: Scene,

@@ -1,12 +1,24 @@
-//! The least that any proxy could do: a thread that sends every datagram on, unread.
+//! The least that any proxy could do: a thread that sends every datagram on, unread. Also as a process of its own, for who counts its CPU.
 
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+const USAGE: &str = "relay AT CALLER NODE, three addresses; it ends when it is killed";
+
+/// `load relay AT CALLER NODE`.
+pub fn run(args: &[String]) -> anyhow::Result<bool> {
+    let [at, caller, node] = args else { bail!("{USAGE}") };
+    let address = |text: &String| text.parse::<SocketAddrV4>().with_context(|| format!("{text:?}: {USAGE}"));
+    let _relay = Relay::start(address(at)?, address(caller)?, address(node)?)?;
+    loop {
+        std::thread::park();
+    }
+}
 
 pub struct Relay {
     stop: Arc<AtomicBool>,
