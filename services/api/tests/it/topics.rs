@@ -61,7 +61,8 @@ async fn a_client_that_keeps_next_sees_everything_once() {
     assert!(fresh[0]["timestamp_us"].as_i64().unwrap() > 0 && fresh[0]["topic"] == "ivr.decisions", "{fresh:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// A thread for each of many: only so do reads overlap that never wait for a disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 24)]
 async fn more_readers_than_may_read_at_once_wait_for_their_turn() {
     let api = start().await;
     for call in 0..3_000 {
