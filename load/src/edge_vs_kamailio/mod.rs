@@ -182,7 +182,7 @@ fn turn_of_relay(asked: &Asked) -> anyhow::Result<Turn> {
     let (scene, _nodes) = scene(&asked.scenarios, dir.path())?;
     let peer = peers::relay(scene, dir.path())?;
     let (turn, ended) = measure(&peer, scene, asked, None, dir.path())?;
-    ensure!(ended.not_good == 0, "void: {} of {} calls were not good", ended.not_good, ended.placed);
+    ended.all_good()?;
     Ok(turn)
 }
 
@@ -193,8 +193,7 @@ fn turn_of_edge(asked: &Asked, binary: &Path) -> anyhow::Result<Turn> {
     let broker = asked.kafka.as_deref().map(Broker::find).transpose()?;
     let (peer, log) = peers::edge(scene, binary, asked.guarded, broker.as_ref(), dir.path(), run_dir.path())?;
     let (turn, ended) = measure(&peer, scene, asked, broker.as_ref(), dir.path())?;
-    // A run with failed calls measured something else than calls.
-    ensure!(ended.not_good == 0, "void: {} of {} calls were not good", ended.not_good, ended.placed);
+    ended.all_good()?;
     log.published()?.complete(ended.placed)?;
     Ok(turn)
 }

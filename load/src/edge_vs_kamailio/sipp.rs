@@ -129,6 +129,14 @@ pub struct Ended {
     pub not_good: u64,
 }
 
+impl Ended {
+    /// A run with failed calls measured something else than calls.
+    pub fn all_good(self) -> anyhow::Result<()> {
+        ensure!(self.not_good == 0, "void: {} of {} calls were not good", self.not_good, self.placed);
+        Ok(())
+    }
+}
+
 fn sipp(at: SocketAddr, dir: &Path) -> Command {
     let mut sipp = Command::new("sipp");
     sipp.args(["-i", &at.ip().to_string(), "-p", &at.port().to_string(), "-nostdin", "-buff_size", "4194304"]);
