@@ -14,6 +14,7 @@ def json_lines(api, topic, call, once, _):
                 *records, last = [json.loads(line) for line in answer]
         except urllib.error.HTTPError as error:
             if error.code != 503: sys.exit(f"{api} refuses: {error.read().decode()}")
+            print(f"{api} asks to wait: {error.read().decode()}", file=sys.stderr)
             time.sleep(int(error.headers.get("Retry-After", 1)))  # busy, or its Kafka is away: nothing is lost by coming again
             continue
         yield from records

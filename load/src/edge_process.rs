@@ -121,7 +121,7 @@ impl Edge {
     }
 
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        cpu::of_process(self.pid())
+        Ok(cpu::of_process(self.pid())?.sum())
     }
 
     pub fn resident(&self) -> anyhow::Result<u64> {

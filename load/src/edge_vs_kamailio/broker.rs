@@ -1,11 +1,10 @@
 //! A Kafka broker on this machine: its CPU is printed beside ours, and not counted. Kafka is found by the port that it listens on.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::cpu;
+use crate::cpu::{self, Used};
 
 #[derive(Debug)]
 pub struct Broker {
@@ -28,7 +27,7 @@ impl Broker {
         Ok(Self { bootstrap: bootstrap.to_owned(), process })
     }
 
-    pub fn cpu(&self) -> anyhow::Result<Duration> {
+    pub fn cpu(&self) -> anyhow::Result<Used> {
         cpu::of_process(self.process)
     }
 }

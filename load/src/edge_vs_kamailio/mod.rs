@@ -20,6 +20,7 @@ mod debian;
 mod peers;
 mod sipp;
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use serde_json::json;
 use self::broker::Broker;
 use self::peers::{Memory, Peer, Scene};
 use self::sipp::{Ended, Load, Scenarios};
-use crate::cpu;
+use crate::cpu::{self, Used};
 use crate::process::{Binary, Process, free};
 
 const USAGE: &str = "edge-vs-kamailio [--gate] [--smoke] [--guarded] [--kafka HOST:PORT] [--rate N] [--turns N] [--scenarios FOLDER] [--binary FILE|shipped]";
@@ -52,9 +53,36 @@ struct Asked {
 
 /// What a turn came to.
 struct Turn {
-    us_per_call: f64,
+    cost: Cost,
     calls: u64,
-    broker_us_per_call: Option<f64>,
+    broker: Option<Cost>,
+}
+
+/// Microseconds of CPU per call.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    us: f64,
+    /// Of these, inside the kernel.
+    system: f64,
+}
+
+impl Cost {
+    fn per_call(used: Used, calls: u64) -> Self {
+        let us = |time: Duration| time.as_secs_f64() * 1e6 / calls as f64;
+        Self { us: us(used.sum()), system: us(used.system) }
+    }
+
+    /// The turn in the middle.
+    fn median(turns: &mut [Self]) -> Option<Self> {
+        turns.sort_by(|a, b| a.us.total_cmp(&b.us));
+        turns.get(turns.len() / 2).copied()
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} µs per call ({:.0} in the kernel)", self.us, self.system)
+    }
 }
 
 pub fn run(args: &[String]) -> anyhow::Result<bool> {
@@ -62,8 +90,7 @@ pub fn run(args: &[String]) -> anyhow::Result<bool> {
     debian::ensure_installed()?;
     let binary = asked.binary.ready()?;
     let (mut theirs, mut shipped, mut ours, mut broker) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut relays = Vec::new();
-    let mut calls = 0;
+    let (mut relays, mut calls) = (Vec::new(), 0);
     for turn in 1..=asked.turns {
         let kamailio = |memory| turn_of_kamailio(&asked, memory).with_context(|| format!("kamailio, turn {turn}"));
         let fast = kamailio(Memory::Fast)?;
@@ -71,48 +98,44 @@ pub fn run(args: &[String]) -> anyhow::Result<bool> {
         let as_shipped = kamailio(Memory::AsShipped).inspect_err(|why| println!("as Debian starts it, {why:#}")).ok();
         let edge = turn_of_edge(&asked, &binary).with_context(|| format!("edge, turn {turn}"))?;
         let relay = turn_of_relay(&asked).with_context(|| format!("relay, turn {turn}"))?;
+        let shown = as_shipped.as_ref().map_or_else(|| "not carried".to_owned(), |t| t.cost.to_string());
         println!(
-            "turn {turn}: kamailio {:.0} µs per call (as shipped {}), edge {:.0} µs, bare relay {:.0} µs",
-            fast.us_per_call,
-            as_shipped.as_ref().map_or("not carried".to_owned(), |t| format!("{:.0}", t.us_per_call)),
-            edge.us_per_call,
-            relay.us_per_call
+            "turn {turn}: kamailio {}, as shipped {shown}, edge {}, bare relay {}",
+            fast.cost, edge.cost, relay.cost
         );
-        relays.push(relay.us_per_call);
-        theirs.push(fast.us_per_call);
-        shipped.extend(as_shipped.map(|t| t.us_per_call));
-        ours.push(edge.us_per_call);
-        broker.extend(edge.broker_us_per_call);
+        relays.push(relay.cost);
+        theirs.push(fast.cost);
+        shipped.extend(as_shipped.map(|t| t.cost));
+        ours.push(edge.cost);
+        broker.extend(edge.broker);
         calls = edge.calls;
     }
-    let (theirs, ours, relay) = (median(&mut theirs), median(&mut ours), median(&mut relays));
-    let shipped = (!shipped.is_empty()).then(|| median(&mut shipped));
-    ensure!(asked.load.rate < MIN_RATE || theirs <= MAX_KAMAILIO_US, "void: kamailio costs {theirs:.0} µs per call");
-    let ratio = ours / theirs;
+    let median = |turns: &mut [Cost]| Cost::median(turns).context("no turn was measured");
+    let (theirs, ours, relay) = (median(&mut theirs)?, median(&mut ours)?, median(&mut relays)?);
+    let (shipped, broker) = (Cost::median(&mut shipped), Cost::median(&mut broker));
+    ensure!(asked.load.rate < MIN_RATE || theirs.us <= MAX_KAMAILIO_US, "void: kamailio costs {theirs}");
+    let ratio = ours.us / theirs.us;
     let pass = ratio <= MAX_RATIO;
     let log = if asked.kafka.is_some() { "spool and Kafka" } else { "the embedded log, synced" };
     let guarded = if asked.guarded { ", floods and limits watched by both" } else { "" };
     println!("{} calls/s, {calls} calls in the window, median of {} turns each{guarded}", asked.load.rate, asked.turns);
-    println!("{:10} {theirs:>7.0} µs CPU per call, its memory unchecked", "kamailio");
+    println!("{:10} {theirs}, its memory unchecked", "kamailio");
     if let Some(shipped) = shipped {
-        println!("{:10} {shipped:>7.0} µs CPU per call as Debian starts it (ratio {:.2}, no gate)", "", ours / shipped);
+        println!("{:10} {shipped} as Debian starts it (ratio {:.2}, no gate)", "", ours.us / shipped.us);
     }
-    println!("{:10} {ours:>7.0} µs CPU per call, three events each published through the ring into {log}", "edge");
-    println!(
-        "{:10} {relay:>7.0} µs CPU per call, every packet sent on unread (ratio {:.2}, no proxy gets below)",
-        "bare relay",
-        relay / theirs
-    );
-    let broker = (!broker.is_empty()).then(|| median(&mut broker));
-    if let Some(us) = broker {
-        println!("{:10} {us:>7.0} µs CPU per call, not counted", "broker");
+    println!("{:10} {ours}, three events each published through the ring into {log}", "edge");
+    println!("{:10} {relay}, every packet sent on unread (ratio {:.2})", "bare relay", relay.us / theirs.us);
+    if let Some(broker) = broker {
+        println!("{:10} {broker}, not counted", "broker");
     }
     println!("ratio {ratio:.2} (gate {MAX_RATIO}): {}", if pass { "pass" } else { "MISSED" });
     println!(
         "{}",
         json!({
             "bench": "edge-vs-kamailio", "guarded": asked.guarded, "ratio": (ratio * 1000.0).round() / 1000.0, "gate": MAX_RATIO, "pass": pass,
-            "kamailio_us": theirs.round(), "kamailio_as_shipped_us": shipped.map(f64::round), "edge_us": ours.round(), "relay_us": relay.round(), "broker_us": broker.map(f64::round),
+            "kamailio_us": theirs.us.round(), "kamailio_system_us": theirs.system.round(),
+            "kamailio_as_shipped_us": shipped.map(|c| c.us.round()), "edge_us": ours.us.round(), "edge_system_us": ours.system.round(),
+            "relay_us": relay.us.round(), "broker_us": broker.map(|c| c.us.round()),
             "calls": calls, "rate": asked.load.rate, "turns": asked.turns,
         })
     );
@@ -206,8 +229,8 @@ fn measure(
     broker: Option<&Broker>,
     dir: &Path,
 ) -> anyhow::Result<(Turn, Ended)> {
-    let used = || -> anyhow::Result<(Duration, Duration)> {
-        Ok((cpu::of_group(peer.group())?, broker.map(Broker::cpu).transpose()?.unwrap_or_default()))
+    let used = || -> anyhow::Result<(Used, Option<Used>)> {
+        Ok((cpu::of_group(peer.group())?, broker.map(Broker::cpu).transpose()?))
     };
     let mut calls = sipp::Caller::start(scene.caller, peer.at, asked.load, &asked.scenarios, dir)?;
     let placed_before = calls.run_for(asked.load.before)?;
@@ -217,16 +240,10 @@ fn measure(
     let ended = calls.finish()?;
     let inside = placed_after.saturating_sub(placed_before);
     ensure!(inside as f64 >= 0.95 * asked.load.inside(), "void: only {inside} calls were placed in the window");
-    let us = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() * 1e6 / inside as f64;
     let turn = Turn {
-        us_per_call: us(before.0, after.0),
+        cost: Cost::per_call(after.0.since(before.0), inside),
         calls: inside,
-        broker_us_per_call: broker.map(|_| us(before.1, after.1)),
+        broker: after.1.zip(before.1).map(|(after, before)| Cost::per_call(after.since(before), inside)),
     };
     Ok((turn, ended))
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
