@@ -192,6 +192,16 @@ impl Check for Config {
             if route.trunks.is_empty() {
                 out.push(Problem::new(&key, "[]", "at least one trunk"));
             }
+            let named_twice = |at: usize| route.trunks[..at].contains(&route.trunks[at]);
+            if let Some(at) = (0..route.trunks.len()).find(|&at| named_twice(at)) {
+                out.push(Problem::new(&key, &route.trunks[at], "each trunk once"));
+            }
+            let shares = &route.shares;
+            if !shares.is_empty() && (shares.len() != route.trunks.len() || shares.iter().all(|share| *share == 0)) {
+                let key = join(at, &format!("routes[{i}].shares"));
+                let one_each = format!("one number for each of the {} trunks, not all 0", route.trunks.len());
+                out.push(Problem::new(key, format!("{shares:?}"), &one_each));
+            }
         }
         self.admission.check(&join(at, "admission"), out);
         self.hot_state.check(&join(at, "hot_state"), out);
@@ -423,14 +433,20 @@ mod tests {
         let mut config = Config::default();
         config.listeners[0].bind = "0.0.0.0:5060".parse().unwrap();
         config.nodes.push(NodeConfig { id: "n".into(), weight: 0.0, ..NodeConfig::default() });
-        config.routes.push(RouteConfig { prefix: String::new(), trunks: vec!["nobody".into()] });
+        config.routes.push(RouteConfig { trunks: vec!["nobody".into()], shares: vec![0], ..RouteConfig::default() });
         config.probe.timeout_ms = 5_000;
         let mut out = Vec::new();
         config.check("edge", &mut out);
         let keys: Vec<&str> = out.iter().map(|p| p.key.as_str()).collect();
         assert_eq!(
             keys,
-            ["edge.listeners[0].advertise", "edge.nodes[0].weight", "edge.routes[0].trunks", "edge.probe"]
+            [
+                "edge.listeners[0].advertise",
+                "edge.nodes[0].weight",
+                "edge.routes[0].trunks",
+                "edge.routes[0].shares",
+                "edge.probe"
+            ]
         );
         let mut out = Vec::new();
         Config::default().check("edge", &mut out);

@@ -134,13 +134,17 @@ pub(super) fn default_pool() -> String {
 }
 
 /// Calls from nodes: the longest prefix of the dialled user part wins.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
     #[serde(default)]
     pub prefix: String,
     /// Tried in this order.
     pub trunks: Vec<String>,
+    /// How much of the calls each of these trunks gets first, in their order; whoever is left follows in the order of the trunks.
+    /// Empty: all calls go to the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<u16>,
 }
 
 impl RouteConfig {

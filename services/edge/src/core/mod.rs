@@ -56,7 +56,7 @@ use crate::config::Config;
 use admission::{Admission, Knocked, TrunkState};
 use control::Control;
 use dialog::dialogs::Dialogs;
-use dispatch::{Carrier, Health, Pool, Standing};
+use dispatch::{Carrier, Health, Pool, Sharing, Standing};
 use flow::flows::Flows;
 use flow::registered::Registered;
 use flow::users::{User, Users, Way};
@@ -277,6 +277,8 @@ pub struct Proxy {
     nodes: Vec<Standing>,
     /// By place, as the trunks: those that calls go to.
     carriers: Vec<Carrier>,
+    /// By place of the route.
+    sharing: Vec<Sharing>,
     trunks: Vec<TrunkState>,
     admission: Admission,
     digests: Digests,
@@ -334,6 +336,7 @@ impl Proxy {
             health: topology.nodes.iter().map(|_| Health::new(now.mono_us, &config.probe)).collect(),
             nodes: topology.nodes.iter().map(|_| Standing::default()).collect(),
             carriers: topology.trunks.iter().map(|t| Carrier::new(now.mono_us, &t.probes)).collect(),
+            sharing: topology.routes.iter().map(|_| Sharing::default()).collect(),
             trunks: topology.trunks.iter().map(trunk).collect(),
             admission: Admission::new(seed, &config),
             digests: Digests::default(),

@@ -41,6 +41,7 @@ impl Proxy {
         self.trunks_changed(now, &before);
         self.nodes_changed(now, &before);
         self.pools_changed(&before);
+        self.routes_changed(&before);
         let trunks = &self.topology.trunks;
         self.keep_alives.follow(|t| trunks[t].gone.is_none() && trunks[t].policy.keep_alive_us > 0);
         keep_alive::keep_fixed(&self.topology, now, &mut self.keep_alives);

@@ -147,10 +147,18 @@ pub struct PoolSpec {
     pub members: Vec<usize>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     pub prefix: String,
-    pub trunks: Vec<usize>,
+    pub carriers: Vec<Carried>,
+}
+
+/// A trunk that carries calls of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    pub trunk: usize,
+    /// How much of them, beside what the others carry; none where they are tried in order.
+    pub share: Option<u16>,
 }
 
 #[derive(Clone, Debug)]
@@ -400,11 +408,11 @@ impl Topology {
         })
     }
 
-    /// The route for a dialled number: the longest prefix, with or without the plus on either side.
+    /// The place of the route for a dialled number: the longest prefix, with or without the plus on either side.
     #[must_use]
-    pub fn route(&self, number: &str) -> Option<&Route> {
+    pub fn route(&self, number: &str) -> Option<usize> {
         let bare = number.strip_prefix('+').unwrap_or(number);
-        self.routes.iter().find(|r| {
+        self.routes.iter().position(|r| {
             number.starts_with(&r.prefix) || bare.starts_with(r.prefix.strip_prefix('+').unwrap_or(&r.prefix))
         })
     }
@@ -447,8 +455,8 @@ mod tests {
                 ..NodeConfig::default()
             }],
             routes: vec![
-                RouteConfig { prefix: String::new(), trunks: vec!["wide".into()] },
-                RouteConfig { prefix: "+49".into(), trunks: vec!["narrow".into()] },
+                RouteConfig { trunks: vec!["wide".into()], ..RouteConfig::default() },
+                RouteConfig { prefix: "+49".into(), trunks: vec!["narrow".into()], ..RouteConfig::default() },
             ],
             ..Config::default()
         }
@@ -491,9 +499,10 @@ mod tests {
     #[test]
     fn the_longest_prefix_routes_with_or_without_the_plus() {
         let t = Topology::new(&config(), &["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()]);
-        assert_eq!(t.route("+49301234").unwrap().prefix, "+49");
-        assert_eq!(t.route("49301234").unwrap().prefix, "+49");
-        assert_eq!(t.route("00331234").unwrap().prefix, "");
+        let prefix = |number| t.route(number).map(|place| t.routes[place].prefix.as_str());
+        assert_eq!(prefix("+49301234"), Some("+49"));
+        assert_eq!(prefix("49301234"), Some("+49"));
+        assert_eq!(prefix("00331234"), Some(""));
     }
     fn succeeded(before: &Topology, change: impl FnOnce(&mut Config), now: u64) -> Topology {
         let mut config = config();

@@ -124,3 +124,56 @@ fn a_route_whose_carriers_are_all_down_is_tried_all_the_same_and_settings_end_th
     assert!(w.proxy.snapshot(0).trunks.iter().all(|t| t.state == "up"), "what probes said is forgotten with them");
     w.drained();
 }
+
+fn shared(shares: &[u16]) -> World {
+    let mut config = config();
+    config.routes[0].shares = shares.to_vec();
+    World::with(config)
+}
+
+fn counted(w: &mut World, what: &str, calls: usize) -> [usize; 2] {
+    let mut got = [0, 0];
+    for i in 0..calls {
+        let asked = first_asked(w, &format!("{what}-{i}"));
+        got[usize::from(asked == c2())] += 1;
+    }
+    got
+}
+
+#[test]
+fn carriers_share_the_calls_of_a_route_and_the_event_says_so() {
+    let mut w = shared(&[70, 30]);
+    assert_eq!(counted(&mut w, "a", 100), [70, 30]);
+    let attempt = w.events.iter().rev().find(|e| e.event_type == "attempt").expect("an attempt");
+    let decision = attempt.decision.as_ref().unwrap();
+    assert_eq!(decision.algorithm.as_deref(), Some("smooth_weighted"));
+    let mut weights: Vec<_> = decision.candidates.iter().map(|c| (c.id.as_str(), c.weight)).collect();
+    weights.sort_by_key(|(id, _)| *id);
+    assert_eq!(weights, [("c1", Some(70.0)), ("c2", Some(30.0))]);
+    // Settings that say the same of the route do not begin the round again.
+    let before = counted(&mut w, "b", 5);
+    w.settings(|config| config.trunks[1].account = Some("another".into()));
+    let after = counted(&mut w, "c", 5);
+    assert_eq!([before[0] + after[0], before[1] + after[1]], [7, 3]);
+    w.settings(|config| config.routes[0].shares = vec![0, 1]);
+    assert_eq!(counted(&mut w, "d", 10), [0, 10]);
+    w.settings(|config| config.routes[0].shares.clear());
+    assert_eq!(counted(&mut w, "e", 10), [10, 0]);
+}
+
+#[test]
+fn a_silent_carrier_has_no_share_and_a_failover_goes_on_in_order() {
+    let mut w = shared(&[1, 1]);
+    w.send(n1(), &invite(n1(), edge_node(), "a", "+4922155558401", 1));
+    w.expect(n1(), "INVITE", 100);
+    w.expect(c1(), "INVITE", 0);
+    w.pass(Duration::from_secs(4));
+    w.wire.retain(|(hop, _)| hop.addr == c2());
+    let offered = w.expect(c2(), "INVITE", 0);
+    w.send(c2(), &offered.reply(486, "Busy Here", "b"));
+    w.wire.clear();
+    assert_eq!(counted(&mut w, "b", 10), [0, 10]);
+    w.pass(Duration::from_secs(31));
+    w.wire.clear();
+    assert_eq!(counted(&mut w, "c", 10), [5, 5]);
+}

@@ -249,7 +249,7 @@ fn far(node: &UdpSocket, dns: SocketAddr, far: TrunkConfig) -> Config {
         listeners: vec![listener("trunks", Side::Trunk), listener("nodes", Side::Node)],
         trunks: vec![TrunkConfig { id: "far".into(), ..far }],
         nodes: vec![NodeConfig { id: "n".into(), address: node.local_addr().unwrap().into(), ..NodeConfig::default() }],
-        routes: vec![RouteConfig { prefix: String::new(), trunks: vec!["far".into()] }],
+        routes: vec![RouteConfig { trunks: vec!["far".into()], ..RouteConfig::default() }],
         probe: ProbeConfig { enabled: false, ..ProbeConfig::default() },
         dns: DnsConfig { servers: vec![dns], min_ttl_s: 1, max_ttl_s: 1, retry_s: 1, timeout_ms: 500 },
         ..Config::default()

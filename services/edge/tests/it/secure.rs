@@ -220,7 +220,7 @@ async fn a_carrier_is_called_over_tls_when_its_certificate_has_its_name_and_else
             }),
             ..TrunkConfig::default()
         });
-        config.routes = vec![RouteConfig { prefix: String::new(), trunks: vec!["carrier".into()] }];
+        config.routes = vec![RouteConfig { trunks: vec!["carrier".into()], ..RouteConfig::default() }];
         let service = Service::start(config).await;
         let own = node.local_addr().unwrap();
         let invite = Message::request("INVITE", "sip:+4930123456@example.com")

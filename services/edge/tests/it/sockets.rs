@@ -82,7 +82,7 @@ impl Lab {
         let mut config = Config {
             trunks: vec![trunk(0, caller, false), trunk(1, far, true)],
             nodes: nodes.iter().map(node).collect(),
-            routes: vec![RouteConfig { prefix: String::new(), trunks: vec!["far".into()] }],
+            routes: vec![RouteConfig { trunks: vec!["far".into()], ..RouteConfig::default() }],
             drain_ms: 8_000,
             ..Config::default()
         };

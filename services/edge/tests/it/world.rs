@@ -71,7 +71,7 @@ pub fn config() -> Config {
     Config {
         trunks: vec![trunk("t1", t1()), trunk("t2", addr("192.0.2.20:5060")), trunk("c1", c1()), trunk("c2", c2())],
         nodes: vec![node("n1", n1()), node("n2", n2())],
-        routes: vec![RouteConfig { prefix: String::new(), trunks: vec!["c1".into(), "c2".into()] }],
+        routes: vec![RouteConfig { trunks: vec!["c1".into(), "c2".into()], ..RouteConfig::default() }],
         probe: ProbeConfig { enabled: false, ..ProbeConfig::default() },
         ..Config::default()
     }

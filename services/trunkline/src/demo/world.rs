@@ -106,7 +106,7 @@ impl World {
                 ..edge::NodeConfig::default()
             });
         }
-        edge.routes.push(edge::RouteConfig { prefix: String::new(), trunks: vec![OUTBOUND.to_owned()] });
+        edge.routes.push(edge::RouteConfig { trunks: vec![OUTBOUND.to_owned()], ..edge::RouteConfig::default() });
         // Whose password leaked may call what is dear: else the edge alone would stop the attack, before anybody could see one.
         edge.dial.rules.push(edge::DialRule {
             allow: vec!["premium".to_owned(), "satellite".to_owned()],

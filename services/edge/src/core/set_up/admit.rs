@@ -259,37 +259,7 @@ impl Proxy {
                 invite.route = Route::Pool(pool);
                 if self.has_next(invite) { Ok(()) } else { Err(Refusal::new(503, "no_node")) }
             }
-            Peer::Node(_) => {
-                let number = invite.parties().callee_raw.clone().unwrap_or_default();
-                let route = self.topology.route(&number).ok_or(Refusal::new(404, "no_route"))?;
-                let prefix = route.prefix.clone();
-                let is_open = |&&t: &&usize| self.topology.trunks[t].address.is_some();
-                let open: Vec<usize> = route.trunks.iter().filter(is_open).copied().collect();
-                let is_unknown = |&t: &usize| {
-                    let trunk = &self.topology.trunks[t];
-                    trunk.name.is_some() && trunk.address.is_none()
-                };
-                let waits_for_dns = route.trunks.iter().any(is_unknown);
-                decision.route_rule = Some(format!("prefix/{prefix}"));
-                decision.algorithm = Some("ordered".to_owned());
-                let (mut trunks, mut denied) = (Vec::with_capacity(open.len()), None::<Refusal>);
-                for t in open {
-                    let policy = self.topology.trunks[t].policy.admit(m).map_err(Refusal::from);
-                    match policy.and_then(|()| self.trunk_takes(t, m, &number, decision)) {
-                        Ok(()) => trunks.push(t),
-                        Err(why) => denied = denied.or(Some(why)),
-                    }
-                }
-                if trunks.is_empty() && denied.is_none() && waits_for_dns {
-                    return Err(Refusal::new(503, "no_address"));
-                }
-                if trunks.is_empty() {
-                    // A trunk that would take the call in another form says what is wrong with this one.
-                    return Err(denied.unwrap_or_else(|| Refusal::new(404, "no_route")));
-                }
-                invite.route = Route::Trunks { prefix, trunks };
-                Ok(())
-            }
+            Peer::Node(_) => self.choose_carriers(cx.now, m, invite, decision),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::core::proof::cookie::Cookie;
 use crate::core::set_up::answers::STRIP;
 use crate::core::set_up::invite::{Branch, BranchFacts, Cancel, Invite, Route};
 use crate::core::slab::Slot;
-use crate::core::topology::Peer;
+use crate::core::topology::{Carried, Peer};
 use crate::core::{ClientRef, Hop, Proxy};
 
 impl Proxy {
@@ -29,7 +29,7 @@ impl Proxy {
         }
         match &invite.route {
             Route::Pool(pool) => self.has_other_node(*pool, &invite.tried),
-            Route::Trunks { trunks, .. } => trunks.iter().any(|&t| !invite.tried.contains(&Peer::Trunk(t))),
+            Route::Trunks { carriers, .. } => carriers.iter().any(|c| !invite.tried.contains(&Peer::Trunk(c.trunk))),
             Route::Flow { .. } => invite.tried.is_empty(),
             Route::Dialog => false,
         }
@@ -42,22 +42,24 @@ impl Proxy {
         let forced = invite.forced.take();
         match &invite.route {
             Route::Pool(pool) => self.next_node(now, *pool, invite, forced, m, decision),
-            Route::Trunks { trunks, .. } => {
-                let mut open: Vec<usize> =
-                    trunks.iter().copied().filter(|&t| !invite.tried.contains(&Peer::Trunk(t))).collect();
-                open.sort_by_key(|&t| self.carrier_rank(now.mono_us, t));
+            Route::Trunks { carriers, .. } => {
+                let mut open = carriers.clone();
+                open.retain(|carrier| !invite.tried.contains(&Peer::Trunk(carrier.trunk)));
+                open.sort_by_key(|carrier| self.carrier_rank(now.mono_us, carrier.trunk));
                 let first = match forced {
-                    Some(Peer::Trunk(t)) if open.contains(&t) => {
+                    Some(Peer::Trunk(t)) if open.iter().any(|carrier| carrier.trunk == t) => {
                         decision.algorithm = Some("same_as_challenged".to_owned());
                         t
                     }
-                    _ => *open.first()?,
+                    _ => open.first()?.trunk,
                 };
-                let score = |at: usize| 1.0 / (at + 1) as f64;
+                let candidate = |(at, carrier): (usize, &Carried)| SipCandidate {
+                    weight: carrier.share.map(f64::from),
+                    ..self.candidate(Peer::Trunk(carrier.trunk), 1.0 / (at + 1) as f64)
+                };
+                decision.candidates = open.iter().take(3).enumerate().map(candidate).collect();
                 invite.walk = self.begin_walk(now, first);
                 invite.next = invite.walk.pop();
-                decision.candidates =
-                    open.iter().take(3).enumerate().map(|(i, &t)| self.candidate(Peer::Trunk(t), score(i))).collect();
                 Some(Peer::Trunk(first))
             }
             Route::Flow { trunk, .. } => {

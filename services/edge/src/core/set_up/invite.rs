@@ -20,7 +20,7 @@ use crate::core::passing::Changes;
 use crate::core::proof::branch::BranchKey;
 use crate::core::slab::Slot;
 use crate::core::timers::Armed;
-use crate::core::topology::Peer;
+use crate::core::topology::{Carried, Peer};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -249,8 +249,8 @@ pub struct Invite {
 pub enum Route {
     /// By its place in the settings.
     Pool(usize),
-    /// The prefix that matched, and trunks in order.
-    Trunks { prefix: String, trunks: Vec<usize> },
+    /// The prefix that matched, and who carries the call, in the order in which they are tried.
+    Trunks { prefix: String, carriers: Vec<Carried> },
     /// A registered client of a trunk, over the flow that it registered over.
     Flow { trunk: usize, hop: Hop },
     /// One peer at one address.

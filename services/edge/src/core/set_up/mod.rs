@@ -4,6 +4,7 @@ pub(super) mod admit;
 pub(super) mod answers;
 pub(super) mod attempt;
 pub(super) mod cancel;
+mod carriers;
 pub(super) mod challenge;
 pub(super) mod choice;
 pub(super) mod invite;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{GONE_S, Listener, Node, Peer, PoolSpec, Route, Topology, Trunk, UNKNOWN, digest, numbers};
+use super::{Carried, GONE_S, Listener, Node, Peer, PoolSpec, Route, Topology, Trunk, UNKNOWN, digest, numbers};
 use crate::config::{Config, NextHop, NodeConfig, NodeState, ProbeConfig, Source, TrunkConfig};
 use crate::core::admission::{Limits, Methods, Sources};
 use crate::core::control::Wanted;
@@ -83,7 +83,10 @@ impl Topology {
         let mut routes: Vec<Route> = config
             .routes
             .iter()
-            .map(|r| Route { prefix: r.prefix.clone(), trunks: r.trunks.iter().filter_map(trunk_place).collect() })
+            .map(|r| {
+                let carried = |(at, id)| Some(Carried { trunk: trunk_place(id)?, share: r.shares.get(at).copied() });
+                Route { prefix: r.prefix.clone(), carriers: r.trunks.iter().enumerate().filter_map(carried).collect() }
+            })
             .collect();
         routes.sort_by_key(|r| std::cmp::Reverse(r.prefix.len()));
         let of_listener = |l: &Listener| Listener {

@@ -76,7 +76,7 @@ impl Site {
         let mut config = Config {
             trunks: vec![trunk(&self.ends.caller, false), trunk(&self.ends.far, true)],
             nodes: self.nodes.iter().take(nodes).map(node).collect(),
-            routes: vec![RouteConfig { prefix: String::new(), trunks: vec!["far".into()] }],
+            routes: vec![RouteConfig { trunks: vec!["far".into()], ..RouteConfig::default() }],
             drain_ms: 8_000,
             ..Config::default()
         };
