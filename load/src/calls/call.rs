@@ -5,10 +5,10 @@ use std::collections::BinaryHeap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use super::name::Name;
 use super::read::Dialog;
 use super::samples::Kind;
 use super::socket::Sent;
-use super::text::Name;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {

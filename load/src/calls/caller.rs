@@ -1,9 +1,10 @@
 //! The caller's end.
 
 use super::call::{Caller, Due, is_last, pause_after};
+use super::name::Name;
 use super::read::{Dialog, Method, Read};
 use super::samples::Kind;
-use super::text::{self, Name, Request};
+use super::text::{self, Request};
 use super::{Fleet, is_final, now_ns, sent_or_lost};
 
 const ACK: Request<'_> = Request { method: "ACK", cseq: 1, branch: "a" };

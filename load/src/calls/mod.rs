@@ -6,6 +6,7 @@
 
 mod call;
 mod caller;
+mod name;
 mod node;
 mod read;
 mod samples;
@@ -20,8 +21,8 @@ use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::call::{Call, Due, PATIENCE_NS, Timers};
+use self::name::Name;
 use self::read::{Read, Start};
-use self::text::Name;
 use crate::stream::Random;
 
 pub use self::samples::{Kind, Samples, quantile};

@@ -2,10 +2,11 @@
 //! sent without keeping anything of it.
 
 use super::call::{Caller, Due, Node, is_last, pause_after};
+use super::name::Name;
 use super::read::{Method, Read};
 use super::samples::Kind;
 use super::socket::{Came, Sent};
-use super::text::{self, Name};
+use super::text;
 use super::{Fleet, RINGS, now_ns, sent_or_lost};
 
 impl Fleet {

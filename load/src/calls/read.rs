@@ -2,7 +2,7 @@
 //!
 //! It reads what this client itself wrote, after a proxy changed lines of it; anything stranger is not its call.
 
-use super::text::Name;
+use super::name::Name;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {

@@ -17,6 +17,7 @@ use crate::adapters::control::{ControlHandler, topics};
 use crate::adapters::decisions::Decisions;
 use crate::adapters::dns::Resolver;
 use crate::adapters::hot_state::{self, HotState, InProcess, LEASE, Redis};
+use crate::adapters::mail::Update;
 use crate::adapters::names::Follower;
 use crate::adapters::names_file::NamesFile;
 use crate::adapters::nodes::NodesHandler;
@@ -216,7 +217,7 @@ fn share_limits(
     config: &Config,
     kit: &kit::Service,
     snapshot: &Arc<ArcSwap<Snapshot>>,
-    updates: mpsc::Sender<crate::adapters::shard::Update>,
+    updates: mpsc::Sender<Update>,
     bell: Bell,
 ) -> anyhow::Result<()> {
     let settings = &config.hot_state;
@@ -250,12 +251,7 @@ fn follow_control(kit: &kit::Service, stream: stream::Client, desk: Arc<Desk>) {
 }
 
 /// What engines say from now on: only with it can a node be taken for lost.
-fn follow_nodes(
-    kit: &kit::Service,
-    stream: stream::Client,
-    updates: mpsc::Sender<crate::adapters::shard::Update>,
-    bell: Bell,
-) {
+fn follow_nodes(kit: &kit::Service, stream: stream::Client, updates: mpsc::Sender<Update>, bell: Bell) {
     let pump = PumpConfig {
         name: "edge-nodes",
         group: None,

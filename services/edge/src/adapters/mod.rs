@@ -10,6 +10,7 @@ pub mod hot_state;
 pub mod icmp;
 pub mod journal;
 pub mod last_good;
+pub mod mail;
 pub mod names;
 pub mod names_file;
 pub mod nodes;

@@ -7,7 +7,7 @@ use stream::{Bad, Failure, Handler, Poison, Record};
 use tokio::sync::mpsc;
 
 use super::bell::Bell;
-use super::shard::Update;
+use super::mail::Update;
 use crate::core::dispatch::Reported;
 use crate::core::{News, NodeNews};
 

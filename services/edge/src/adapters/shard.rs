@@ -13,7 +13,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use domain::{Clock, Now};
-use schemas::ControlAck;
 use stream::Publisher;
 use tokio::sync::{mpsc, watch};
 
@@ -21,13 +20,12 @@ use super::bell::Bell;
 use super::datagrams::{BATCH, Inbox, Outbox};
 use super::decisions::Notes;
 use super::icmp;
+use super::mail::{NodeWord, Update};
 use super::streams::Port;
 use super::wait::Waiting;
-use crate::core::admission::Told;
 use crate::core::control::Control;
 use crate::core::names::Names;
-use crate::core::{Action, Fresh, Hop, Input, NodeNews, Proxy, Snapshot};
-use crate::desk::NodeWord;
+use crate::core::{Action, Hop, Input, Proxy, Snapshot};
 
 /// Messages of connections that are taken before the packets and the clock get their turn.
 const BURST: usize = 64;
@@ -37,22 +35,6 @@ const TURN: usize = 4;
 const SLICE_US: u64 = 5_000;
 /// How often the outside sees a new picture, and the thread shows that it lives. It also looks for mail and for the end then.
 const REFRESH_US: u64 = 100_000;
-
-/// A state of the control topics and the acknowledgement that is due once it is in force; or what engines say about nodes.
-pub enum Update {
-    Control {
-        control: Arc<Control>,
-        ack: Option<Box<ControlAck>>,
-    },
-    Nodes(Vec<NodeNews>),
-    Settings(Box<Fresh>),
-    /// Take no new calls, or take them again.
-    Drain(bool),
-    /// Somebody wants to see what no snapshot holds. Short and seldom: calls wait for it.
-    Look(Box<dyn FnOnce(&Proxy) + Send>),
-    /// What the edges that share limits use of them.
-    Shared(Arc<Told>),
-}
 
 pub struct Shard {
     pub proxy: Proxy,

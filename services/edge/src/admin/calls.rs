@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::Office;
-use crate::adapters::shard::Update;
+use crate::adapters::mail::Update;
 use crate::core::telling::explain::{DryRun, Explanation};
 use crate::core::{DialogFilter, DialogPage};
 use crate::desk::Refused;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Office;
 use super::look::kind_of;
-use crate::adapters::shard::Update;
+use crate::adapters::mail::Update;
 use crate::desk::{Actor, NewBlock, Refused, Reloaded, Weigh, ip_of};
 
 /// Longer than any body here.

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::adapters::bell::Bell;
 use crate::adapters::decisions::Decisions;
-use crate::adapters::shard::Update;
+use crate::adapters::mail::Update;
 use crate::adapters::tls::renew::Certificates;
 use crate::app::View;
 use crate::desk::{Desk, Refused};

@@ -28,7 +28,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::adapters::bell::Bell;
 use crate::adapters::last_good::{self, Kept};
-use crate::adapters::shard::Update;
+use crate::adapters::mail::Update;
 use crate::adapters::tls::renew::Certificates;
 use crate::config::Config;
 use crate::core::book::{Book, Kind, LeftOut, Record};
@@ -36,7 +36,7 @@ use crate::core::control::{Control, Store};
 use crate::core::{Fresh, Topology};
 
 pub use changes::{Actor, NewBlock, Refused, Weigh};
-pub use nodes::{NodeWord, take_in};
+pub use nodes::take_in;
 pub use reload::Reloaded;
 
 /// How often the desk looks for what has ended and for what has to be written.

@@ -5,17 +5,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{Actor, Desk, Refused};
+use crate::adapters::mail::NodeWord;
 use crate::config::NodeConfig;
 use crate::core::book::{Kind, Record};
-
-/// What the machine says about nodes that are not only in a file.
-#[derive(Debug)]
-pub enum NodeWord {
-    /// It announced itself and a rule of `edge.join` takes it.
-    Came(Box<NodeConfig>),
-    /// One that a rule took is silent past its expiry, down, and without calls.
-    Left(String),
-}
 
 /// The task `newcomers`.
 pub async fn take_in(desk: Arc<Desk>, mut words: mpsc::Receiver<NodeWord>, task: kit::Task) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ pub use self::redis::Redis;
 pub use in_process::InProcess;
 
 use super::bell::Bell;
-use super::shard::Update;
+use super::mail::Update;
 use crate::core::Snapshot;
 use crate::core::admission::{Told, Use};
 
