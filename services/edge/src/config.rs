@@ -180,6 +180,7 @@ impl Check for Config {
             let why = format!("at most {MOST_EVENT_HEADERS} names: each event carries them");
             out.push(Problem::new(join(at, "event_headers"), self.event_headers.len(), why));
         }
+        let mut prefixes = BTreeSet::new();
         for (i, route) in self.routes.iter().enumerate() {
             let key = join(at, &format!("routes[{i}].trunks"));
             for id in &route.trunks {
@@ -191,6 +192,14 @@ impl Check for Config {
             }
             if route.trunks.is_empty() {
                 out.push(Problem::new(&key, "[]", "at least one trunk"));
+            }
+            if !prefixes.insert(route.prefix.strip_prefix('+').unwrap_or(&route.prefix)) {
+                let key = join(at, &format!("routes[{i}].prefix"));
+                out.push(Problem::new(
+                    key,
+                    &route.prefix,
+                    "a prefix that no other route has, with or without its plus",
+                ));
             }
             let named_twice = |at: usize| route.trunks[..at].contains(&route.trunks[at]);
             if let Some(at) = (0..route.trunks.len()).find(|&at| named_twice(at)) {
@@ -434,6 +443,7 @@ mod tests {
         config.listeners[0].bind = "0.0.0.0:5060".parse().unwrap();
         config.nodes.push(NodeConfig { id: "n".into(), weight: 0.0, ..NodeConfig::default() });
         config.routes.push(RouteConfig { trunks: vec!["nobody".into()], shares: vec![0], ..RouteConfig::default() });
+        config.routes.push(RouteConfig { prefix: "+".into(), ..config.routes[0].clone() });
         config.probe.timeout_ms = 5_000;
         let mut out = Vec::new();
         config.check("edge", &mut out);
@@ -445,6 +455,9 @@ mod tests {
                 "edge.nodes[0].weight",
                 "edge.routes[0].trunks",
                 "edge.routes[0].shares",
+                "edge.routes[1].trunks",
+                "edge.routes[1].prefix",
+                "edge.routes[1].shares",
                 "edge.probe"
             ]
         );

@@ -1,5 +1,6 @@
 //! The settings as tables: who is allowed to speak, who may be spoken to, over which listener.
 
+mod routes;
 mod succession;
 mod whose;
 
@@ -16,6 +17,8 @@ use super::names::heard::Heard;
 use super::names::{Names, Target};
 use super::policy::TrunkPolicy;
 use crate::config::{Admit, Config, Late2xx, ListenerConfig, ProbeConfig, Side, SipName, Source, Transport};
+
+pub use routes::{Carried, Route, Routes};
 
 /// A trunk or a node, by its place in the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,20 +150,6 @@ pub struct PoolSpec {
     pub members: Vec<usize>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    pub prefix: String,
-    pub carriers: Vec<Carried>,
-}
-
-/// A trunk that carries calls of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Carried {
-    pub trunk: usize,
-    /// How much of them, beside what the others carry; none where they are tried in order.
-    pub share: Option<u16>,
-}
-
 #[derive(Clone, Debug)]
 pub struct Topology {
     pub edge_id: String,
@@ -169,8 +158,7 @@ pub struct Topology {
     pub nodes: Vec<Node>,
     /// Every pool that a node, a trunk or a section names. Like trunks and nodes they keep their places.
     pub pools: Vec<PoolSpec>,
-    /// Longest prefix first.
-    pub routes: Vec<Route>,
+    pub routes: Routes,
     /// Pools of dialled numbers, by number and the trunk that it holds for.
     numbers: HashMap<String, Vec<(Option<String>, usize)>>,
     /// Digest of the settings, for events.
@@ -215,7 +203,7 @@ impl Topology {
             trunks: Vec::new(),
             nodes: Vec::new(),
             pools: Vec::new(),
-            routes: Vec::new(),
+            routes: Routes::default(),
             numbers: HashMap::new(),
             digest: String::new(),
             allowed: Sources::default(),
@@ -407,15 +395,6 @@ impl Topology {
             t.id == trunk && t.gone.is_none() && (t.pinned || t.emergency.iter().any(|number| number == dialled))
         })
     }
-
-    /// The place of the route for a dialled number: the longest prefix, with or without the plus on either side.
-    #[must_use]
-    pub fn route(&self, number: &str) -> Option<usize> {
-        let bare = number.strip_prefix('+').unwrap_or(number);
-        self.routes.iter().position(|r| {
-            number.starts_with(&r.prefix) || bare.starts_with(r.prefix.strip_prefix('+').unwrap_or(&r.prefix))
-        })
-    }
 }
 
 fn numbers(config: &Config, pool: impl Fn(&String) -> usize) -> HashMap<String, Vec<(Option<String>, usize)>> {
@@ -496,14 +475,6 @@ mod tests {
         assert_eq!((pool(0, "42", Some("+4942")), pool(0, "43", None)), ("lab", "inbound"));
     }
 
-    #[test]
-    fn the_longest_prefix_routes_with_or_without_the_plus() {
-        let t = Topology::new(&config(), &["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()]);
-        let prefix = |number| t.route(number).map(|place| t.routes[place].prefix.as_str());
-        assert_eq!(prefix("+49301234"), Some("+49"));
-        assert_eq!(prefix("49301234"), Some("+49"));
-        assert_eq!(prefix("00331234"), Some(""));
-    }
     fn succeeded(before: &Topology, change: impl FnOnce(&mut Config), now: u64) -> Topology {
         let mut config = config();
         change(&mut config);

@@ -19,7 +19,7 @@ impl Proxy {
         decision: &mut SipDecision,
     ) -> Result<(), Refusal> {
         let number = invite.parties().callee_raw.clone().unwrap_or_default();
-        let place = self.topology.route(&number).ok_or(Refusal::new(404, "no_route"))?;
+        let place = self.topology.routes.of(&number).ok_or(Refusal::new(404, "no_route"))?;
         let route = &self.topology.routes[place];
         let prefix = route.prefix.clone();
         decision.route_rule = Some(format!("prefix/{prefix}"));
@@ -32,7 +32,13 @@ impl Proxy {
             }
             let policy = trunk.policy.admit(m).map_err(Refusal::from);
             let verdict = policy.and_then(|()| self.trunk_takes(carrier.trunk, m, &number, decision));
-            verdict.map_err(|why| denied.get_or_insert(why).status).is_ok()
+            match verdict {
+                Ok(()) => true,
+                Err(why) => {
+                    denied.get_or_insert(why);
+                    false
+                }
+            }
         });
         if carriers.is_empty() {
             // A trunk that would take the call in another form says what is wrong with this one.
@@ -46,10 +52,10 @@ impl Proxy {
 
     /// Puts the carrier whose turn it is before the others, which stay in the order of the route. Gives the name of what decided.
     fn share_out(&mut self, now: Now, route: usize, carriers: &mut [Carried]) -> &'static str {
-        let all = &self.topology.routes[route].carriers;
-        if all.iter().all(|carrier| carrier.share.is_none()) {
+        if !self.topology.routes[route].is_shared() {
             return "ordered";
         }
+        let all = &self.topology.routes[route].carriers;
         let takes = |at: usize| carriers.iter().position(|open| open.trunk == all[at].trunk);
         let rank = |at: usize| takes(at).map(|_| self.carrier_rank(now.mono_us, all[at].trunk));
         let ranks: Vec<Option<u8>> = (0..all.len()).map(rank).collect();
@@ -64,8 +70,7 @@ impl Proxy {
     /// Routes that are what they were go on where they are in their round.
     pub(in crate::core) fn routes_changed(&mut self, before: &Topology) {
         let mut old: Vec<Sharing> = std::mem::take(&mut self.sharing);
-        let was = |route| before.routes.iter().position(|old| old == route);
-        let mut kept = |route| Some(std::mem::take(old.get_mut(was(route)?)?));
+        let mut kept = |route| Some(std::mem::take(old.get_mut(before.routes.like(route)?)?));
         self.sharing = self.topology.routes.iter().map(|route| kept(route).unwrap_or_default()).collect();
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Carried, GONE_S, Listener, Node, Peer, PoolSpec, Route, Topology, Trunk, UNKNOWN, digest, numbers};
+use super::{
+    Carried, GONE_S, Listener, Node, Peer, PoolSpec, Route, Routes, Topology, Trunk, UNKNOWN, digest, numbers,
+};
 use crate::config::{Config, NextHop, NodeConfig, NodeState, ProbeConfig, Source, TrunkConfig};
 use crate::core::admission::{Limits, Methods, Sources};
 use crate::core::control::Wanted;
@@ -80,7 +82,7 @@ impl Topology {
         let nodes = placed(&self.nodes, config.nodes.iter().map(node), &node_places, |n| {
             n.gone.get_or_insert(now_mono_us);
         });
-        let mut routes: Vec<Route> = config
+        let routes = config
             .routes
             .iter()
             .map(|r| {
@@ -88,7 +90,6 @@ impl Topology {
                 Route { prefix: r.prefix.clone(), carriers: r.trunks.iter().enumerate().filter_map(carried).collect() }
             })
             .collect();
-        routes.sort_by_key(|r| std::cmp::Reverse(r.prefix.len()));
         let of_listener = |l: &Listener| Listener {
             trunk: config.listeners.iter().find(|c| c.id == l.id).and_then(|c| trunk_place(c.trunk.as_ref()?)),
             ..l.clone()
@@ -100,7 +101,7 @@ impl Topology {
             trunks,
             nodes,
             pools,
-            routes,
+            routes: Routes::new(routes),
             numbers,
             digest: digest(config),
             allowed: Sources::default(),
