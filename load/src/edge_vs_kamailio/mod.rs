@@ -81,7 +81,7 @@ impl Cost {
 
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.0} µs per call ({:.0} in the kernel)", self.us, self.system)
+        write!(f, "{:.0} µs CPU per call ({:.0} in the kernel)", self.us, self.system)
     }
 }
 

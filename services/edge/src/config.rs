@@ -193,7 +193,7 @@ impl Check for Config {
             if route.trunks.is_empty() {
                 out.push(Problem::new(&key, "[]", "at least one trunk"));
             }
-            if !prefixes.insert(route.prefix.strip_prefix('+').unwrap_or(&route.prefix)) {
+            if !prefixes.insert(RouteConfig::bare(&route.prefix)) {
                 let key = join(at, &format!("routes[{i}].prefix"));
                 out.push(Problem::new(
                     key,

@@ -153,4 +153,10 @@ impl RouteConfig {
     pub fn id(&self) -> &str {
         if self.prefix.is_empty() { "default" } else { &self.prefix }
     }
+
+    /// The start of a dialled number, or all of it, without the plus that it may be written with.
+    #[must_use]
+    pub fn bare(number: &str) -> &str {
+        number.strip_prefix('+').unwrap_or(number)
+    }
 }

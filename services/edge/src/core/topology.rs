@@ -475,6 +475,15 @@ mod tests {
         assert_eq!((pool(0, "42", Some("+4942")), pool(0, "43", None)), ("lab", "inbound"));
     }
 
+    #[test]
+    fn the_longest_prefix_routes_with_or_without_the_plus() {
+        let t = Topology::new(&config(), &["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()]);
+        let prefix = |number| &t.routes[t.routes.of(number).unwrap()].prefix;
+        assert_eq!(prefix("+49301234"), "+49");
+        assert_eq!(prefix("49301234"), "+49");
+        assert_eq!(prefix("00331234"), "");
+    }
+
     fn succeeded(before: &Topology, change: impl FnOnce(&mut Config), now: u64) -> Topology {
         let mut config = config();
         change(&mut config);

@@ -20,6 +20,18 @@ fn first_asked(w: &mut World, call: &str) -> SocketAddr {
     hop.addr
 }
 
+/// A call that `c1` leaves without an answer, so that `c2` gets it.
+fn first_carrier_is_silent(w: &mut World, call: &str) {
+    w.send(n1(), &invite(n1(), edge_node(), call, "+4922155558401", 1));
+    w.expect(n1(), "INVITE", 100);
+    w.expect(c1(), "INVITE", 0);
+    w.pass(Duration::from_secs(4));
+    w.wire.retain(|(hop, _)| hop.addr == c2());
+    let offered = w.expect(c2(), "INVITE", 0);
+    w.send(c2(), &offered.reply(486, "Busy Here", "b"));
+    w.wire.clear();
+}
+
 fn candidates(w: &World) -> Vec<(String, String)> {
     let attempt = w.events.iter().rev().find(|e| e.event_type == "attempt").expect("an attempt");
     let decision = attempt.decision.as_ref().unwrap();
@@ -31,14 +43,7 @@ fn a_carrier_that_left_a_call_without_an_answer_comes_last_for_half_a_minute() {
     let mut w = World::new();
     assert_eq!(first_asked(&mut w, "a"), c1());
     assert_eq!(candidates(&w), [("c1".into(), "up".into()), ("c2".into(), "up".into())]);
-    w.send(n1(), &invite(n1(), edge_node(), "b", "+4922155558401", 1));
-    w.expect(n1(), "INVITE", 100);
-    w.expect(c1(), "INVITE", 0);
-    w.pass(Duration::from_secs(4));
-    w.wire.retain(|(hop, _)| hop.addr == c2());
-    let offered = w.expect(c2(), "INVITE", 0);
-    w.send(c2(), &offered.reply(486, "Busy Here", "b"));
-    w.wire.clear();
+    first_carrier_is_silent(&mut w, "b");
     // The next call does not wait for the same silence.
     assert_eq!(first_asked(&mut w, "c"), c2());
     assert_eq!(candidates(&w), [("c2".into(), "up".into()), ("c1".into(), "silent".into())]);
@@ -164,14 +169,7 @@ fn carriers_share_the_calls_of_a_route_and_the_event_says_so() {
 #[test]
 fn a_silent_carrier_has_no_share_and_a_failover_goes_on_in_order() {
     let mut w = shared(&[1, 1]);
-    w.send(n1(), &invite(n1(), edge_node(), "a", "+4922155558401", 1));
-    w.expect(n1(), "INVITE", 100);
-    w.expect(c1(), "INVITE", 0);
-    w.pass(Duration::from_secs(4));
-    w.wire.retain(|(hop, _)| hop.addr == c2());
-    let offered = w.expect(c2(), "INVITE", 0);
-    w.send(c2(), &offered.reply(486, "Busy Here", "b"));
-    w.wire.clear();
+    first_carrier_is_silent(&mut w, "a");
     assert_eq!(counted(&mut w, "b", 10), [0, 10]);
     w.pass(Duration::from_secs(31));
     w.wire.clear();

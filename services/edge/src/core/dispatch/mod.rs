@@ -38,6 +38,6 @@ pub use key::{HashBy, of_uri as key_of_uri};
 pub use load::Reported;
 pub use pool::{Nodes, Pool};
 pub use probe::Probe;
-pub use sharing::Sharing;
+pub use sharing::{Member, Sharing};
 pub use standing::Standing;
 pub use view::{Candidate, Choice, Evidence, Open, View};

@@ -1,13 +1,21 @@
 //! Which carrier of a route gets a call first, when the route says how much of its calls each carries.
 
 use super::chooser::{Algorithm, Chooser};
-use super::view::View;
+use super::view::{Evidence, View};
 
 /// What a route remembers between its calls.
 #[derive(Clone, Debug)]
 pub struct Sharing {
     chooser: Chooser,
     views: Vec<View>,
+}
+
+/// A carrier of the route, as a choice sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    pub share: u16,
+    /// How it stands, 0 is best; none when this call is not for it.
+    pub rank: Option<u8>,
 }
 
 impl Default for Sharing {
@@ -17,19 +25,18 @@ impl Default for Sharing {
 }
 
 impl Sharing {
-    /// In proportion to the shares, among those with the best rank. `rank`: how a carrier stands, 0 is best; none for one that this
-    /// call is not for. A share of 0 is a reserve: it comes after all others of its rank.
-    pub fn choose(&mut self, shares: impl Iterator<Item = u16>, rank: impl Fn(usize) -> Option<u8>) -> Option<usize> {
-        self.views.clear();
-        let view = |(at, share)| View {
-            weight: f64::from(share),
+    /// In proportion to the shares, among those with the best rank. A share of 0 is a reserve: it comes after all others of its rank.
+    pub fn choose(&mut self, members: impl Iterator<Item = Member>) -> Option<usize> {
+        let view = |member: Member| View {
+            weight: f64::from(member.share),
             // Ranks are few.
-            priority: rank(at).unwrap_or_default().saturating_mul(2) + u8::from(share == 0),
+            priority: member.rank.unwrap_or_default().saturating_mul(2) + u8::from(member.share == 0),
+            evidence: if member.rank.is_some() { Evidence::Up } else { Evidence::Out },
             ..View::default()
         };
-        self.views.extend(shares.enumerate().map(view));
-        let closed: Vec<usize> = (0..self.views.len()).filter(|&at| rank(at).is_none()).collect();
-        Some(self.chooser.choose(&self.views, &closed, 0)?.chosen)
+        self.views.clear();
+        self.views.extend(members.map(view));
+        Some(self.chooser.choose(&self.views, &[], 0)?.chosen)
     }
 }
 
@@ -40,7 +47,8 @@ mod tests {
     fn counted(sharing: &mut Sharing, shares: &[u16], ranks: &[Option<u8>], calls: usize) -> Vec<usize> {
         let mut got = vec![0; shares.len()];
         for _ in 0..calls {
-            if let Some(at) = sharing.choose(shares.iter().copied(), |at| ranks[at]) {
+            let members = shares.iter().zip(ranks).map(|(&share, &rank)| Member { share, rank });
+            if let Some(at) = sharing.choose(members) {
                 got[at] += 1;
             }
         }

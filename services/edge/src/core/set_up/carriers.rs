@@ -5,7 +5,7 @@ use schemas::SipDecision;
 use sip::Message;
 
 use crate::core::Proxy;
-use crate::core::dispatch::Sharing;
+use crate::core::dispatch::{Member, Sharing};
 use crate::core::set_up::admit::Refusal;
 use crate::core::set_up::invite::{Invite, Route};
 use crate::core::topology::{Carried, Topology};
@@ -23,6 +23,8 @@ impl Proxy {
         let route = &self.topology.routes[place];
         let prefix = route.prefix.clone();
         decision.route_rule = Some(format!("prefix/{prefix}"));
+        decision.algorithm = Some(route.algorithm().to_owned());
+        let is_shared = route.is_shared();
         let (mut carriers, mut denied, mut waits_for_dns) = (route.carriers.clone(), None::<Refusal>, false);
         carriers.retain(|carrier| {
             let trunk = &self.topology.trunks[carrier.trunk];
@@ -45,26 +47,28 @@ impl Proxy {
             let nobody = if waits_for_dns { Refusal::new(503, "no_address") } else { Refusal::new(404, "no_route") };
             return Err(denied.unwrap_or(nobody));
         }
-        decision.algorithm = Some(self.share_out(now, place, &mut carriers).to_owned());
+        if is_shared {
+            self.share_out(now, place, &mut carriers);
+        }
         invite.route = Route::Trunks { prefix, carriers };
         Ok(())
     }
 
-    /// Puts the carrier whose turn it is before the others, which stay in the order of the route. Gives the name of what decided.
-    fn share_out(&mut self, now: Now, route: usize, carriers: &mut [Carried]) -> &'static str {
-        if !self.topology.routes[route].is_shared() {
-            return "ordered";
-        }
+    /// Puts the carrier whose turn it is before the others, which stay in the order of the route.
+    fn share_out(&mut self, now: Now, route: usize, carriers: &mut [Carried]) {
+        let takes = |carrier: &Carried| carriers.iter().position(|open| open == carrier);
+        // Taken out, so that the rest of the machine can be asked meanwhile.
+        let mut sharing = std::mem::take(&mut self.sharing[route]);
         let all = &self.topology.routes[route].carriers;
-        let takes = |at: usize| carriers.iter().position(|open| open.trunk == all[at].trunk);
-        let rank = |at: usize| takes(at).map(|_| self.carrier_rank(now.mono_us, all[at].trunk));
-        let ranks: Vec<Option<u8>> = (0..all.len()).map(rank).collect();
-        let shares = all.iter().map(|carrier| carrier.share.unwrap_or_default());
-        let first = self.sharing[route].choose(shares, |at| ranks[at]).and_then(takes);
+        let first = sharing.choose(all.iter().map(|carrier| Member {
+            share: carrier.share.unwrap_or_default(),
+            rank: takes(carrier).map(|_| self.carrier_rank(now.mono_us, carrier.trunk)),
+        }));
+        let first = first.and_then(|at| takes(&all[at]));
+        self.sharing[route] = sharing;
         if let Some(first) = first {
             carriers[..=first].rotate_right(1);
         }
-        "smooth_weighted"
     }
 
     /// Routes that are what they were go on where they are in their round.

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::ops::Index;
 
+use crate::config::RouteConfig;
+use crate::core::dispatch::Algorithm;
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     pub prefix: String,
@@ -22,6 +25,12 @@ impl Route {
     pub fn is_shared(&self) -> bool {
         self.carriers.iter().any(|carrier| carrier.share.is_some())
     }
+
+    /// What decides who is tried first, for events.
+    #[must_use]
+    pub fn algorithm(&self) -> &'static str {
+        if self.is_shared() { Algorithm::SmoothWeighted.as_str() } else { "ordered" }
+    }
 }
 
 /// A price list has tens of thousands of prefixes: a number is looked up by its beginnings, however many routes there are.
@@ -33,18 +42,12 @@ pub struct Routes {
     lengths: Vec<usize>,
 }
 
-/// A number is dialled with or without the plus, and a prefix written so.
-#[must_use]
-fn bare(number: &str) -> &str {
-    number.strip_prefix('+').unwrap_or(number)
-}
-
 impl Routes {
     #[must_use]
     pub fn new(all: Vec<Route>) -> Routes {
         let mut by_prefix: HashMap<Box<str>, usize> = HashMap::with_capacity(all.len());
         for (place, route) in all.iter().enumerate() {
-            by_prefix.entry(bare(&route.prefix).into()).or_insert(place);
+            by_prefix.entry(RouteConfig::bare(&route.prefix).into()).or_insert(place);
         }
         let mut lengths: Vec<usize> = by_prefix.keys().map(|prefix| prefix.len()).collect();
         lengths.sort_unstable_by(|a, b| b.cmp(a));
@@ -55,14 +58,14 @@ impl Routes {
     /// The place of the route for a dialled number.
     #[must_use]
     pub fn of(&self, number: &str) -> Option<usize> {
-        let number = bare(number);
+        let number = RouteConfig::bare(number);
         self.lengths.iter().find_map(|&length| self.by_prefix.get(number.get(..length)?).copied())
     }
 
     /// The place of a route that is just like this one.
     #[must_use]
     pub fn like(&self, route: &Route) -> Option<usize> {
-        self.by_prefix.get(bare(&route.prefix)).copied().filter(|&place| self.all[place] == *route)
+        self.by_prefix.get(RouteConfig::bare(&route.prefix)).copied().filter(|&place| self.all[place] == *route)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
@@ -124,7 +127,7 @@ mod tests {
         for n in (0..50_000).cycle().take(100_000) {
             assert_eq!(routes.of(&format!("{n:05}123")), Some(n));
         }
-        // Looked through one after the other, they would take ten times as long.
+        // Looked through one after the other, they took five seconds.
         assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
     }
 }
