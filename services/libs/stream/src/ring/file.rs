@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::Ordering::{Acquire, Relaxed, Release},
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -16,6 +17,9 @@ use super::{
     },
     memory::Memory,
 };
+
+/// Longer than any look at a ring takes, on a machine that is busy.
+pub(super) const A_LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RingError {
@@ -59,7 +63,7 @@ impl Drop for Held {
 }
 
 /// Name of the living ring in its folder; a dead one is `ring.<epoch>.dead`.
-const LIVE: &str = "ring";
+pub(super) const LIVE: &str = "ring";
 
 fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> RingError + 'a {
     move |source| RingError::Io { what, path: path.to_owned(), source }
@@ -188,11 +192,17 @@ fn is_blank(path: &Path) -> Result<bool, RingError> {
     }
 }
 
+/// For the life of the process. Whoever only looks at a ring (`trunkline check`) holds it for some microseconds, to see whether
+/// somebody else does, and must not keep a service from starting.
 fn lock(file: &File, path: &Path) -> Result<(), RingError> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(RingError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(failed("lock", path)(source)),
+    let give_up = Instant::now() + A_LOOK;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < give_up => std::thread::sleep(A_LOOK / 100),
+            Err(TryLockError::WouldBlock) => return Err(RingError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(failed("lock", path)(source)),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ring against a model: random pushes, takes, advances and restarts; and a copy of the file's bytes at any moment, which is what a
 //! killed process leaves.
 
-use std::{collections::VecDeque, path::Path};
+use std::{collections::VecDeque, path::Path, time::Duration};
 
 use proptest::prelude::*;
 use schemas::Class;
@@ -191,6 +191,26 @@ fn lines_and_losses_are_in_the_file() {
     assert_eq!(report.lines[0], inspect::RingLine { topic: "dead.letters".into(), partition: 2, next_seq: 17 });
     assert_eq!(report.losses, [loss]);
     assert!(!report.in_use);
+}
+
+#[test]
+fn who_looks_at_a_ring_keeps_nobody_from_opening_it_and_who_has_it_open_does() {
+    let dir = on_tmpfs();
+    let looker = |held: Duration| {
+        let file = std::fs::File::open(dir.path().join(file::LIVE)).expect("the ring");
+        file.lock_shared().expect("nobody has it open");
+        std::thread::spawn(move || {
+            std::thread::sleep(held);
+            drop(file);
+        })
+    };
+    drop(file::open(dir.path(), "cdr/0123456789ab", 1, 8192).expect("a ring"));
+    let looking = looker(file::A_LOOK / 10);
+    let opened = file::open(dir.path(), "cdr/0123456789ab", 2, 8192).expect("the look was short");
+    looking.join().expect("it only slept");
+    let error = file::open(dir.path(), "cdr/0123456789ab", 3, 8192).err().expect("refused").to_string();
+    assert!(error.contains("used by another process"), "{error}");
+    drop(opened);
 }
 
 #[test]
