@@ -3,6 +3,7 @@
 //! Nobody waits for a store: few connections, short waits, a deadline per query. A store that is missing or new is not an
 //! error but a notice. Queries are in words that both databases understand; every row is JSON by its column's name.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -75,9 +76,12 @@ pub struct Store {
     name: &'static str,
     owner: &'static str,
     place: Place,
-    pool: Mutex<Option<Pool>>,
+    pool: Mutex<Option<(Pool, FileId)>>,
     errors: Counter,
 }
+
+/// Device and inode of a file; nothing of a database.
+type FileId = Option<(u64, u64)>;
 
 /// Rows, or why there are none yet.
 pub enum Found<T> {
@@ -127,16 +131,31 @@ impl Store {
         }
     }
 
-    /// Opened at the first use after a file is there; sqlx opens connections by itself.
+    /// Opened at the first use after a file is there, and again when another file stands in its place (a call log that was built
+    /// again); sqlx opens connections by itself.
     fn pool(&self) -> Option<Pool> {
-        let mut pool = self.pool.lock();
-        if pool.is_none() {
-            *pool = match &self.place {
-                Place::File(path) => path.exists().then(|| Pool::of_file(path)),
-                Place::Postgres(options) => Some(Pool::of_postgres(options)),
-            };
+        let mut open = self.pool.lock();
+        let file = match &self.place {
+            Place::File(path) => {
+                let Ok(found) = std::fs::metadata(path) else {
+                    *open = None;
+                    return None;
+                };
+                Some((found.dev(), found.ino()))
+            }
+            Place::Postgres(_) => None,
+        };
+        if let Some((pool, of)) = &*open
+            && *of == file
+        {
+            return Some(pool.clone());
         }
-        pool.clone()
+        let pool = match &self.place {
+            Place::File(path) => Pool::of_file(path),
+            Place::Postgres(options) => Pool::of_postgres(options),
+        };
+        *open = Some((pool.clone(), file));
+        Some(pool)
     }
 
     fn nothing<T>(&self, why: &str) -> Found<T> {
@@ -225,4 +244,39 @@ fn text_value(column: &str, text: String) -> Value {
         return list;
     }
     Value::String(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn write(path: &std::path::Path, number: i64) {
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.expect("a file");
+        let fill = format!("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES ({number})");
+        sqlx::raw_sql(AssertSqlSafe(fill)).execute(&pool).await.expect("a table");
+        pool.close().await;
+    }
+
+    async fn read(store: &Store) -> Option<Value> {
+        match store.rows("SELECT n FROM t".to_owned(), Vec::new()).await.expect("an answer") {
+            Found::Rows(rows) => Some(rows[0]["n"].clone()),
+            Found::Nothing { .. } => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_takes_the_place_of_another_is_read_from_then_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [live, rebuilt] = ["calls.sqlite", "rebuilt.sqlite"].map(|name| folder.path().join(name));
+        let store = Store::new("the call log", "cdr", Place::File(live.clone()), Counter::default());
+        assert_eq!(read(&store).await, None);
+        write(&live, 1).await;
+        assert_eq!(read(&store).await, Some(1.into()));
+        write(&rebuilt, 2).await;
+        std::fs::rename(&rebuilt, &live).expect("exchanged");
+        assert_eq!(read(&store).await, Some(2.into()));
+        std::fs::remove_file(&live).expect("removed");
+        assert_eq!(read(&store).await, None, "a file that is gone is not read on from memory");
+    }
 }
