@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use serde::Serialize;
@@ -111,6 +112,12 @@ impl Collector for HealthCollector {
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let help = "1 for a part of the process that is as it should be";
+        let mut parts = encoder.encode_descriptor("process_component_ready", help, None, MetricType::Gauge)?;
+        for component in &health.components {
+            let gauge = ConstGauge::new(i64::from(component.ready));
+            gauge.encode(parts.encode_family(&[("component", component.name.as_str())])?)?;
         }
         let errors = ConstCounter::new(health.errors);
         errors.encode(encoder.encode_descriptor(

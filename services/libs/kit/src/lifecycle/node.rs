@@ -90,7 +90,17 @@ impl Node {
 
     pub fn detach(self: &Arc<Node>) {
         if let Some(parent) = self.parent() {
-            parent.state.lock().children.retain(|child| !Arc::ptr_eq(child, self));
+            // What failed here is still told at the end, and still counted.
+            let (failed, errors) = {
+                let mut state = self.state.lock();
+                (state.failed.clone(), std::mem::take(&mut state.errors))
+            };
+            let mut above = parent.state.lock();
+            above.children.retain(|child| !Arc::ptr_eq(child, self));
+            let room = MAX_FAILED.saturating_sub(above.failed.len());
+            above.failed.extend(failed.into_iter().take(room));
+            above.errors += errors;
+            drop(above);
             parent.notify_up();
         }
     }

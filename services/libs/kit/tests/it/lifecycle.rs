@@ -147,6 +147,27 @@ async fn a_critical_death_in_a_child_ends_the_process_unless_services_are_isolat
     assert_eq!(shared.stop().await.failed, ["cdr/pump: disk full"], "and the exit code will tell");
 }
 
+#[tokio::test]
+async fn a_service_that_died_can_be_replaced_and_its_death_is_not_forgotten() {
+    let (process, metrics) = (Lifecycle::isolating(LONG), Metrics::new());
+    process.register(&metrics);
+    let service = process.child("cdr");
+    service.spawn("pump", TaskOptions::critical(), |_| async { anyhow::bail!("disk full") });
+    tokio::time::timeout(LONG, service.shutdown_token().cancelled()).await.expect("it dies");
+    assert!(!process.health().ready);
+    assert_eq!(service.stop().await.failed, ["cdr/pump: disk full"]);
+
+    process.child("cdr").spawn("pump", PATIENT, |task| async move {
+        task.shutdown().cancelled().await;
+        Ok(())
+    });
+    let health = process.health();
+    assert!(health.ready, "{health:?}");
+    assert_eq!((health.failed, health.errors), (vec!["cdr/pump: disk full".to_owned()], 1));
+    assert!(metrics.encode().contains("process_task_failures_total 1"));
+    assert_eq!(process.stop().await.failed, ["cdr/pump: disk full"], "the exit code tells that something went wrong");
+}
+
 #[test]
 fn a_wedged_runtime_cannot_hide_itself() {
     let life = Lifecycle::new(LONG);
@@ -218,5 +239,8 @@ async fn the_metrics_tell_of_tasks_and_readiness() {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }
     life.set_ready("store", false);
-    assert!(metrics.encode().contains("process_ready 0"));
+    let text = metrics.encode();
+    for line in ["process_ready 0", "process_component_ready{component=\"store\"} 0"] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
 }
