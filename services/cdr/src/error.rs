@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use sqlx::error::DatabaseError as _;
 use sqlx::postgres::PgDatabaseError;
+use sqlx::sqlite::SqliteError;
 
 /// A stored or received fact that cannot be read back: the file was changed by something else, or a build is older.
 #[derive(Debug, thiserror::Error)]
@@ -11,10 +13,13 @@ pub enum StateError {
     Fact(#[from] serde_json::Error),
 }
 
+const MEND: &str =
+    " (the file is damaged: move it away with its -wal and -shm; the log is built again from the topics)";
+
 /// The call-log database.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the call log at {path} cannot be opened: {source}")]
+    #[error("the call log at {path} cannot be opened: {source}{}", if is_damaged(source) { MEND } else { "" })]
     Open { path: PathBuf, source: sqlx::Error },
     #[error("the call log in schema {schema} cannot be reached: {source}")]
     Connect { schema: String, source: sqlx::Error },
@@ -43,7 +48,7 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            StoreError::Sql(error) => !is_ours(error),
+            StoreError::Sql(error) => !is_ours(error) && !is_damaged(error),
             StoreError::Open { .. } | StoreError::Connect { .. } | StoreError::Taken { .. } | StoreError::Io(_) => true,
             _ => false,
         }
@@ -56,4 +61,14 @@ fn is_ours(error: &sqlx::Error) -> bool {
     let state =
         error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>()).map(PgDatabaseError::code);
     state.is_some_and(|state| CLASSES.iter().any(|class| state.starts_with(class)))
+}
+
+/// What SQLite says of a file that is none of its own any more. It stays so, and whoever has it open sees no other.
+fn is_damaged(error: &sqlx::Error) -> bool {
+    const CORRUPT: i32 = 11;
+    const NOT_A_DATABASE: i32 = 26;
+    let said = error.as_database_error().and_then(|e| e.try_downcast_ref::<SqliteError>()).and_then(|e| e.code());
+    // The low byte is the kind, the rest tells which of its cases.
+    let kind = said.and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff);
+    matches!(kind, Some(CORRUPT | NOT_A_DATABASE))
 }
