@@ -17,6 +17,7 @@ mod schemas_register;
 mod service;
 mod settings;
 mod simulate;
+mod slot;
 mod standalone;
 mod story;
 mod stream_verify;

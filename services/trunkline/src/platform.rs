@@ -2,19 +2,19 @@
 //!
 //! `standalone`, `demo` and the single services all start services through here, so none of them is wired in two ways.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kit::{Host, Lifecycle, Metrics, Service, TaskOptions};
+use kit::{Host, Lifecycle, Metrics, Outcome, Service, TaskOptions};
 use parking_lot::Mutex;
 use schemas::all_topics;
 use stream::{Client, EventLog, Filter, Publisher, PublisherConfig, Ring};
 
 use crate::runtimes::Place;
 use crate::settings::Settings;
+use crate::slot::{self, Slot};
 
 /// How long the publishers may take to hand over what they still hold.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ impl Base {
     }
 
     /// What a service is given: its instance, its part of the lifecycle, and a client whose events carry its name.
-    pub fn open(&self, name: &'static str) -> anyhow::Result<(Service, Client)> {
+    pub async fn open(&self, name: &'static str) -> anyhow::Result<(Service, Client)> {
         let service = Service::open(name, &self.host)?;
         let instance = &service.instance;
         let stream = &self.settings.stream;
@@ -68,7 +68,13 @@ impl Base {
             filter: self.filter.clone(),
             ..PublisherConfig::new(instance.producer(), instance.epoch, Arc::clone(&service.clock))
         };
-        let publisher = Publisher::start(Arc::clone(&self.log), config)?;
+        let publisher = match Publisher::start(Arc::clone(&self.log), config) {
+            Ok(publisher) => publisher,
+            Err(error) => {
+                service.life.stop().await;
+                return Err(error.into());
+            }
+        };
         service.metrics.with(|registry| {
             let meters = stream::metrics::register(registry, name);
             meters.publisher(&publisher);
@@ -105,12 +111,14 @@ impl Base {
         futures::future::join_all(publishers.iter().map(end)).await.into_iter().flatten().collect()
     }
 
-    /// Ends one publisher, so that its service can be started again in this process.
-    async fn close_one(&self, publisher: &Publisher) {
+    /// Ends one service and hands over what it still has to say, so that it can be started again in this process.
+    pub async fn close_one(&self, life: &Lifecycle, publisher: &Publisher) -> Outcome {
+        let outcome = life.stop().await;
         self.publishers.lock().retain(|other| other.producer() != publisher.producer());
         if let Some(what) = end(publisher).await {
             tracing::warn!(what, "events wait for the next start");
         }
+        outcome
     }
 
     /// Events accepted but not yet in the log, over all services.
@@ -124,121 +132,55 @@ async fn end(publisher: &Publisher) -> Option<String> {
     (!left.is_nothing()).then(|| format!("{}: {left}", publisher.producer()))
 }
 
-/// Every service, running. The call records are apart: they can be stopped and started alone.
+/// What must run before calls do, and what reads them: only a mistake that a person has to mend keeps the first from starting,
+/// and nothing about the second keeps the first from anything.
 pub struct Platform {
     pub base: Arc<Base>,
-    pub downstream: Place,
     pub edge: edge::Running,
-    pub engine: engine::Running,
-    pub fraud: fraud::Running,
-    pub api: api::Running,
+    /// Ends when the edge does.
+    pub edge_life: Lifecycle,
     /// Publishes under the edge's name what no edge ever saw; only the demo's sabotage uses it.
     pub saboteur: Publisher,
+    pub api: Slot<api::Running>,
+    pub engine: Slot<engine::Running>,
+    pub readers: Readers,
+}
+
+/// The services that only read: each can be missing for a while, and then reads what it has missed.
+pub struct Readers {
+    pub cdr: Slot<cdr::Running>,
+    pub analytics: Slot<analytics::Running>,
+    pub capacity: Slot<capacity::Running>,
+    pub fraud: Slot<fraud::Running>,
 }
 
 impl Platform {
-    /// Starts all services: consumers first, so that nothing waits for them, then the call path.
-    pub async fn start(base: Arc<Base>, downstream: &Place) -> anyhow::Result<(Platform, CdrSlot)> {
-        base.ensure_topics().await?;
-        let settings = &base.settings;
-        let mut cdr = CdrSlot { base: Arc::clone(&base), downstream: downstream.clone(), running: None };
-        cdr.start().await?;
-        let (service, client) = base.open("analytics")?;
-        {
-            let config = settings.analytics.clone();
-            downstream.start(move || analytics::run(config, service, client))
-        }
-        .await
-        .context("analytics")?;
-        let (service, client) = base.open("capacity")?;
-        {
-            let config = settings.capacity.clone();
-            downstream.start(move || capacity::run(config, service, client))
-        }
-        .await
-        .context("capacity")?;
-        let (service, client) = base.open("fraud")?;
-        let fraud = {
-            let config = settings.fraud.clone();
-            downstream.start(move || fraud::run(config, service, client))
-        }
-        .await
-        .context("fraud")?;
-        let (service, client) = base.open("engine")?;
-        let engine = engine::run(settings.engine.clone(), service, client).await.context("engine")?;
-        let (service, client) = base.open("edge")?;
-        let saboteur = client.publisher.clone();
-        let edge = edge::run(settings.edge.clone(), service, client).await.context("edge")?;
-        let (service, client) = base.open("api")?;
-        let api = {
-            let config = settings.api();
-            downstream.start(move || api::run(config, service, client))
-        }
-        .await
-        .context("api")?;
-        let downstream = downstream.clone();
-        Ok((Platform { base, downstream, edge, engine, fraud, api, saboteur }, cdr))
+    /// Starts the page, so that a taken port is told before any call comes, and the call path. The readers are made, not started.
+    pub async fn start(base: &Arc<Base>, live: &Place, downstream: &Place) -> anyhow::Result<Platform> {
+        let mut api = Slot::new("api", slot::API, base, downstream);
+        api.start().await?;
+        let mut engine = Slot::new("engine", slot::ENGINE, base, live);
+        engine.start().await?;
+        let (service, client) = base.open("edge").await?;
+        let (edge_life, saboteur) = (service.life.clone(), client.publisher.clone());
+        let edge = edge::run(base.settings.edge.clone(), service, client).await.context("edge")?;
+        let readers = Readers {
+            cdr: Slot::new("cdr", slot::CDR, base, downstream),
+            analytics: Slot::new("analytics", slot::ANALYTICS, base, downstream),
+            capacity: Slot::new("capacity", slot::CAPACITY, base, downstream),
+            fraud: Slot::new("fraud", slot::FRAUD, base, downstream),
+        };
+        Ok(Platform { base: Arc::clone(base), edge, edge_life, saboteur, api, engine, readers })
     }
 }
 
-/// The call records: running, or stopped while their events wait in the topics.
-pub struct CdrSlot {
-    base: Arc<Base>,
-    downstream: Place,
-    running: Option<(cdr::Running, Lifecycle, Publisher)>,
-}
-
-impl CdrSlot {
+impl Readers {
+    /// Starts all of them, or says which one did not start.
     pub async fn start(&mut self) -> anyhow::Result<()> {
-        if self.running.is_none() {
-            let (service, client) = self.base.open("cdr")?;
-            let life = service.life.clone();
-            let publisher = client.publisher.clone();
-            let config = self.base.settings.cdr.clone();
-            let running = self.downstream.start(move || cdr::run(config, service, client)).await.context("cdr")?;
-            self.running = Some((running, life, publisher));
-        }
-        Ok(())
-    }
-
-    pub async fn stop(&mut self) {
-        if let Some((running, life, publisher)) = self.running.take() {
-            drop(running);
-            let outcome = life.stop().await;
-            if !outcome.is_clean() {
-                tracing::warn!(abandoned = ?outcome.abandoned, failed = ?outcome.failed, "the call records did not stop cleanly");
-            }
-            self.base.close_one(&publisher).await;
-        }
-    }
-
-    #[must_use]
-    pub fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
-
-    /// Where the call log is, while the service runs.
-    #[must_use]
-    pub fn place(&self) -> Option<cdr::Place> {
-        self.running.as_ref().map(|(running, ..)| running.place.clone())
-    }
-
-    /// Its file.
-    #[must_use]
-    pub fn path(&self) -> Option<PathBuf> {
-        self.place().and_then(|place| place.file().map(PathBuf::from))
-    }
-
-    #[must_use]
-    pub fn lag_us(&self) -> u64 {
-        self.running.as_ref().map_or(0, |(running, ..)| running.stats.lag_us())
-    }
-
-    pub async fn wait_caught_up(&self, deadline: Duration) -> anyhow::Result<()> {
-        match &self.running {
-            Some((running, ..)) => running.wait_caught_up(deadline).await,
-            None => Ok(()),
-        }
+        self.cdr.start().await?;
+        self.analytics.start().await?;
+        self.capacity.start().await?;
+        self.fraud.start().await
     }
 }
 

@@ -34,6 +34,11 @@ impl Runtimes {
     }
 
     #[must_use]
+    pub fn live(&self) -> Place {
+        Place(self.live.handle().clone())
+    }
+
+    #[must_use]
     pub fn downstream(&self) -> Place {
         Place(self.downstream.handle().clone())
     }

@@ -13,6 +13,7 @@ use kit::admin::AdminConfig;
 use crate::cli::ConfigArgs;
 use crate::platform::{self, Base};
 use crate::settings::Settings;
+use crate::slot;
 use crate::standalone::{exit_code, settings_of_edge};
 use crate::topics_at_start;
 
@@ -71,7 +72,7 @@ pub fn run(name: &'static str, args: &ConfigArgs) -> anyhow::Result<ExitCode> {
 
 /// Gives the service's own admin routes.
 async fn start(name: &'static str, base: &Base, file: &Path) -> anyhow::Result<Router> {
-    let (service, client) = base.open(name)?;
+    let (service, client) = base.open(name).await?;
     let settings = &base.settings;
     match name {
         "edge" => {
@@ -79,12 +80,12 @@ async fn start(name: &'static str, base: &Base, file: &Path) -> anyhow::Result<R
             running.reload_from(settings_of_edge(file));
             return Ok(running.routes());
         }
-        "engine" => engine::run(settings.engine.clone(), service, client).await.map(drop),
-        "cdr" => cdr::run(settings.cdr.clone(), service, client).await.map(drop),
-        "analytics" => analytics::run(settings.analytics.clone(), service, client).await.map(drop),
-        "fraud" => fraud::run(settings.fraud.clone(), service, client).await.map(drop),
-        "capacity" => capacity::run(settings.capacity.clone(), service, client).await.map(drop),
-        "api" => api::run(settings.api(), service, client).await.map(drop),
+        "engine" => slot::ENGINE(settings, service, client).await.map(drop),
+        "cdr" => slot::CDR(settings, service, client).await.map(drop),
+        "analytics" => slot::ANALYTICS(settings, service, client).await.map(drop),
+        "fraud" => slot::FRAUD(settings, service, client).await.map(drop),
+        "capacity" => slot::CAPACITY(settings, service, client).await.map(drop),
+        "api" => slot::API(settings, service, client).await.map(drop),
         other => bail!("no service is called {other}"),
     }?;
     Ok(Router::new())

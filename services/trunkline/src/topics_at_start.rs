@@ -18,7 +18,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 const COMPONENT: &str = "topics";
 
-/// For a service alone: a reader waits, the others go on and the topics follow.
+/// For a process: that of a reader waits, the others go on and the topics follow.
 pub async fn of(service: &str, log: &Arc<dyn EventLog>, life: &Lifecycle) -> anyhow::Result<()> {
     life.set_ready(COMPONENT, false);
     let first = tokio::time::timeout(PATIENCE, log.ensure_topics(schemas::all_topics())).await;

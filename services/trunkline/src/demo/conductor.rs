@@ -22,7 +22,7 @@ use crate::demo::status::{Figures, Rate};
 use crate::demo::terminal::{Ask, Terminal};
 use crate::demo::world::{NODES, VISITOR, World};
 use crate::demo::{Folder, Places, sabotage};
-use crate::platform::{self, Base, CdrSlot, Platform};
+use crate::platform::{self, Base, Platform};
 use crate::records::{Counts, Records};
 use crate::replay::Rebuilt;
 
@@ -35,9 +35,8 @@ pub struct Show {
     pub world: World,
     pub platform: Platform,
     pub terminal: Terminal,
-    pub places_world: crate::runtimes::Place,
+    pub places: Places,
     pub folder: std::path::PathBuf,
-    pub cdr: CdrSlot,
     pub stop: Stop,
     pub(super) doubling: Arc<AtomicBool>,
     pub(super) records: Option<Records>,
@@ -74,11 +73,13 @@ pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow
     let filter = (args.sabotage == Some(Sabotage::Drop)).then(sabotage::drop_calls);
     let host = platform::host(&settings, life.clone(), keys);
     let base = Arc::new(Base::new(settings, host, log, filter));
-    let (platform, cdr) = Platform::start(base, &places.downstream).await?;
+    base.ensure_topics().await?;
+    let mut platform = Platform::start(&base, &places.live, &places.downstream).await?;
+    platform.readers.start().await?;
     world.connect(platform.edge.trunk_addr, platform.edge.node_addr).await?;
     wait_for_nodes(&platform).await?;
 
-    let page = format!("http://{}/", platform.api.addr);
+    let page = platform.api.running().map(|api| format!("http://{}/", api.addr)).unwrap_or_default();
     let trunk = platform.edge.trunk_addr;
     let text = format!(
         "trunkline demo: {} simulated nodes, {} trunks, every service in this process; seed {seed}\n  page   {page}\n  \
@@ -98,9 +99,8 @@ pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow
         world,
         platform,
         terminal,
-        places_world: places.world.clone(),
+        places: places.clone(),
         folder: folder.path().to_path_buf(),
-        cdr,
         stop: Stop::default(),
         doubling,
         records: None,
@@ -173,7 +173,7 @@ async fn wait_for_nodes(platform: &Platform) -> anyhow::Result<()> {
     let up = async {
         loop {
             let ready = platform.edge.snapshot().nodes.iter().all(|n| n.state == "up");
-            if ready && platform.engine.nodes.iter().all(|n| n.state().up) {
+            if ready && platform.engine.running().is_some_and(|engine| engine.nodes.iter().all(|n| n.state().up)) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -210,7 +210,8 @@ impl Show {
         let carriers = self.world.ordinary.clone();
         let progress = Arc::new(Progress::default());
         let (shared, calls, life) = (Arc::clone(&progress), self.args.calls, life.clone());
-        self.places_world
+        self.places
+            .world
             .start(move || async move {
                 life.spawn("demo.traffic", TaskOptions::default(), move |_| async move {
                     generator.run(&carriers, 0, calls, shared, stop).await?;
@@ -284,13 +285,13 @@ impl Show {
     }
 
     async fn toggle_cdr(&mut self) -> anyhow::Result<()> {
-        if self.cdr.is_running() {
-            self.cdr.stop().await;
+        if self.platform.readers.cdr.is_running() {
+            self.platform.readers.cdr.stop().await;
             self.records = None;
             let text = "call records stopped: calls go on, their events wait in the topics; press c again";
             self.terminal.say("cdr", text, json!({ "running": false }));
         } else {
-            self.cdr.start().await?;
+            self.platform.readers.cdr.start().await?;
             self.terminal.say("cdr", "call records run again and catch up", json!({ "running": true }));
         }
         Ok(())
@@ -317,14 +318,14 @@ impl Show {
             missing: due.saturating_sub(self.counts.closed),
             doubled: self.counts.doubled,
             rate: self.rate.update(self.started.elapsed(), calls.offered),
-            lag: Duration::from_micros(self.cdr.lag_us()),
+            lag: Duration::from_micros(self.platform.readers.cdr.lag_us()),
         };
         self.terminal.stand(&figures);
         Ok(figures)
     }
 
     async fn count(&mut self) -> anyhow::Result<()> {
-        let Some(path) = self.cdr.path() else { return Ok(()) };
+        let Some(path) = self.platform.readers.cdr.path() else { return Ok(()) };
         if self.counted.is_some_and(|at| at.elapsed() < COUNT_EVERY) {
             return Ok(());
         }

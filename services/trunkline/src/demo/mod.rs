@@ -42,7 +42,7 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let runtimes = Runtimes::new()?;
     let world =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("world").enable_all().build()?;
-    let places = Places { downstream: runtimes.downstream(), world: Place::of(world.handle()) };
+    let places = Places { live: runtimes.live(), downstream: runtimes.downstream(), world: Place::of(world.handle()) };
     let outcome = runtimes.block_on(conductor::conduct(args, &folder, &places));
     // Whatever the world still holds must not outlive the verdict.
     world.shutdown_background();
@@ -50,7 +50,9 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Where things run.
+#[derive(Clone)]
 pub struct Places {
+    pub live: Place,
     pub downstream: Place,
     pub world: Place,
 }

@@ -31,7 +31,7 @@ impl Show {
         let caller = self.attacker();
         let attack = Attack::new(self.args.seed.wrapping_add(self.attacks), caller, ATTACK_RATE, ATTACK_CALLS);
         let carrier = self.world.compromised.clone();
-        self.attack = Some(self.places_world.start(move || async move { Ok(attack.start(carrier)) }).await?);
+        self.attack = Some(self.places.world.start(move || async move { Ok(attack.start(carrier)) }).await?);
         self.attack_told = false;
         Ok(())
     }
@@ -74,7 +74,8 @@ impl Show {
         if self.attacks == 0 {
             return AttackReport::default();
         }
-        AttackReport::of(&self.world.ledger.snapshot(), &self.attacker(), &self.platform.fraud.latest())
+        let latest = self.platform.readers.fraud.running().map(|fraud| fraud.latest()).unwrap_or_default();
+        AttackReport::of(&self.world.ledger.snapshot(), &self.attacker(), &latest)
     }
 
     pub(super) async fn watch_failure(&mut self) {
@@ -92,7 +93,7 @@ impl Show {
         }
         if self.args.calls.is_none() && since >= NODE_BACK_AFTER {
             let Some(dead) = self.world.nodes.iter().find(|n| n.id() == node).cloned() else { return };
-            let back = self.places_world.start(move || async move { Ok(dead.restart().await?) }).await;
+            let back = self.places.world.start(move || async move { Ok(dead.restart().await?) }).await;
             let text = match back {
                 Ok(()) => format!("node {node} is back with a new Core-UUID and takes calls slowly at first"),
                 Err(error) => format!("node {node} could not come back: {error:#}"),
