@@ -2,7 +2,7 @@
 //! stock SIPp calls over UDP and TCP, and user agents register, call and are called over TLS and secure WebSocket.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,23 +10,11 @@ use std::time::Duration;
 use testkit::agent::{Account, Agent, Target, converse};
 use testkit::node::Node;
 use testkit::pki;
-use tests::{binary, root, skipped, wait};
+use tests::{binary, command, root, skipped, wait};
 
-use super::outside::{Ends, get, until};
+use super::outside::{Ends, Process, free_port, get};
 
 const NAME: &str = "edge.example.com";
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// A port that is free for UDP and TCP.
-fn free() -> u16 {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = tcp.local_addr().expect("its address").port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
 
 /// The lines of the README's block, without the one that starts the edge.
 fn steps() -> Vec<String> {
@@ -96,8 +84,7 @@ fn an_edge_from_its_readme_carries_calls_over_udp_tcp_tls_and_secure_websocket()
     std::os::unix::fs::symlink(root().join("infra"), folder.join("infra")).expect("infra as in the repository");
     let users = [("alice", "secret of alice"), ("bob", "secret of bob")];
     let registrar = runtime.block_on(Node::bind(&users)).expect("a node");
-    let (sip, tls, wss, ws, nodes, uas) = (free(), free(), free(), free(), free(), free());
-    let (admin, process) = (free(), free());
+    let [sip, tls, wss, ws, nodes, uas, admin, process] = std::array::from_fn(|_| free_port());
     for line in steps() {
         shell(folder, &line);
         let file = folder.join("edge.toml");
@@ -121,16 +108,10 @@ fn an_edge_from_its_readme_carries_calls_over_udp_tcp_tls_and_secure_websocket()
     }
     let uas_port = uas.to_string();
     let _uas = has_sipp.then(|| Ends(sipp(folder, &["-sn", "uas", "-p", &uas_port])));
-    let edge = Command::new(binary().expect("built"))
-        .args(["edge", "--config", "edge.toml"])
-        .current_dir(folder)
-        .env("TRUNKLINE__ADMIN__BIND", format!("127.0.0.1:{process}"))
-        .env("TRUNKLINE__RUN_DIR", memory.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut edge = Ends(edge.expect("started"));
-    until("readiness", LIMIT, || get(process, "/readyz"));
+    let mut edge = command(folder, &["edge", "--config", "edge.toml"]).expect("built");
+    edge.env("TRUNKLINE__ADMIN__BIND", format!("127.0.0.1:{process}")).env("TRUNKLINE__RUN_DIR", memory.path());
+    let mut edge = Process::start(edge, folder);
+    edge.until("readiness", || get(process, "/readyz"));
 
     let trust = pki::trusting(&folder.join("edge.pem"), None);
     let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
@@ -149,12 +130,10 @@ fn an_edge_from_its_readme_carries_calls_over_udp_tcp_tls_and_secure_websocket()
     } else {
         skipped("SIPp's calls over UDP and TCP (sipp is not installed; Debian: sip-tester)");
     }
-    until("the end of every call", LIMIT, || {
+    edge.until("the end of every call", || {
         let json: serde_json::Value = serde_json::from_str(&get(admin, "/v1/counters")?).ok()?;
         (json["counters"]["ended"] == legs && json["dialogs"] == 0).then_some(())
     });
-    let status = Command::new("kill").args(["-TERM", &edge.0.id().to_string()]).status().expect("kill");
-    assert!(status.success());
-    let status = wait(&mut edge.0, Duration::from_secs(30)).expect("it ends");
+    let status = edge.terminate();
     assert!(status.success(), "nothing was abandoned: {status}");
 }

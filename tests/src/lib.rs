@@ -31,7 +31,9 @@ pub fn build(package: &str) -> anyhow::Result<PathBuf> {
         .find(|p| p.file_name().is_some_and(|n| n == "debug" || n == "release"))
         .context("the test's executable is not below a debug or release folder of target")?;
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "-p", package, "--quiet"]).current_dir(root());
+    // The workspace has no examples. Asking for them makes cargo choose the features of third-party crates as for `cargo test
+    // --workspace`; `-p` alone would choose others, and compile almost everything a second time.
+    build.args(["build", "--workspace", "--bin", package, "--examples", "--quiet"]).current_dir(root());
     if profile.ends_with("release") {
         build.arg("--release");
     }
@@ -84,14 +86,21 @@ pub fn run(folder: &Path, args: &[&str], limit: Duration) -> anyhow::Result<Said
     Ok(Said { status, out: joined(out)?, err: joined(err)? })
 }
 
-/// Starts the binary with its output piped; the caller ends it.
+/// Starts the binary with its output piped; the caller reads it, and ends it.
 pub fn spawn(folder: &Path, args: &[&str]) -> anyhow::Result<Child> {
+    let mut command = command(folder, args)?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().context("starting trunkline")
+}
+
+/// The binary in a folder, free of what the environment of the tests would make of its settings.
+pub fn command(folder: &Path, args: &[&str]) -> anyhow::Result<Command> {
     let mut command = Command::new(binary()?);
-    command.args(args).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(args).current_dir(folder);
     for (key, _) in std::env::vars().filter(|(k, _)| k.starts_with("TRUNKLINE__")) {
         command.env_remove(key);
     }
-    command.spawn().context("starting trunkline")
+    Ok(command)
 }
 
 /// Waits for the end of a process; past the limit it is killed and the wait fails.
