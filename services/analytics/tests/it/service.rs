@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Row};
 use stream::{Client, EmbeddedConfig, EmbeddedLog, EventLog, Publisher, PublisherConfig};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 fn host(dir: &Path) -> Host {
     Host {

@@ -13,7 +13,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, SqliteConnection};
 use stream::{Client, EmbeddedConfig, EmbeddedLog, EventLog, Publisher, PublisherConfig};
 
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 pub struct Platform {
     pub dir: tempfile::TempDir,

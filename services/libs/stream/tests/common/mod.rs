@@ -15,7 +15,7 @@ use domain::{Clock, Now};
 use schemas::{Class, Retention, TopicSpec};
 use stream::{EventLog, Outgoing, Record, Source};
 
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 pub const fn topic(name: &'static str, partitions: i32, compacted: bool) -> TopicSpec {
     TopicSpec {
