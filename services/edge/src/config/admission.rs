@@ -67,7 +67,8 @@ impl Config {
     }
 
     pub(super) fn check_trunk_limits(&self, trunk: &TrunkConfig, at: &str, out: &mut Vec<Problem>) {
-        for (key, value) in [("cps", trunk.cps), ("emergency_cps", trunk.emergency_cps)] {
+        let rates = [("cps", trunk.cps), ("cps_out", trunk.cps_out), ("emergency_cps", trunk.emergency_cps)];
+        for (key, value) in rates {
             if !(value >= 0.0 && value.is_finite()) {
                 out.push(Problem::new(join(at, key), value, "0 or more"));
             }

@@ -34,6 +34,9 @@ pub struct TrunkConfig {
     /// New calls per second from it; 0 = no limit.
     #[serde(default)]
     pub cps: f64,
+    /// New calls per second to it; 0 = no limit. A call that finds it at its limit goes to the next carrier of its route.
+    #[serde(default, skip_serializing_if = "is_no_limit")]
+    pub cps_out: f64,
     /// Calls at once, from it and to it; 0 = no limit.
     #[serde(default)]
     pub calls: u32,
@@ -96,6 +99,7 @@ impl Default for TrunkConfig {
             probe_s: 0,
             pool: default_pool(),
             cps: 0.0,
+            cps_out: 0.0,
             calls: 0,
             limit_status: default_limit_status(),
             methods: Vec::new(),
@@ -111,6 +115,11 @@ impl Default for TrunkConfig {
             late_2xx: Late2xx::Relay,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_no_limit(rate: &f64) -> bool {
+    *rate == 0.0
 }
 
 fn default_limit_status() -> u16 {

@@ -49,6 +49,7 @@ impl Proxy {
                     }
                     self.trunk_call_begins(dialog.caller, dialog.callee);
                     self.remember_admitted(dialog.caller, dialog.received, now);
+                    self.remember_sent(dialog.callee, dialog.received);
                     let (until, late) = (dialog.answered.mono_us + self.times.sip.give_up(), dialog.late);
                     let mut dialog = dialog;
                     if let Some((_, session_until)) = &mut dialog.session {
@@ -144,6 +145,7 @@ impl Proxy {
         let slot = self.invites.reserve();
         for (at, attempt) in open.attempts.iter().enumerate() {
             let branch = self.resume_branch(now, &open, at, attempt, m, &invite);
+            self.remember_sent(branch.target, open.received);
             invite.tried.push(branch.target);
             self.clients.insert(branch.key, ClientRef::Invite(slot, at));
             invite.branches.push(branch);

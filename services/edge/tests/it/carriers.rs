@@ -175,3 +175,88 @@ fn a_silent_carrier_has_no_share_and_a_failover_goes_on_in_order() {
     w.wire.clear();
     assert_eq!(counted(&mut w, "c", 10), [5, 5]);
 }
+
+/// The carrier that a call from the node goes to, or the code that the edge refuses it with.
+fn asked(w: &mut World, call: &str, number: &str) -> Result<SocketAddr, u16> {
+    let m = invite(n1(), edge_node(), call, number, 1);
+    w.send(n1(), &m);
+    let answer = w.take(n1());
+    if answer.status() >= 200 {
+        w.send(n1(), &m.ack_failure(&answer));
+        w.quiet();
+        return Err(answer.status());
+    }
+    let (hop, offered) = w.wire.pop_front().expect("an INVITE");
+    w.send(hop.addr, &offered.reply(486, "Busy Here", "b"));
+    w.expect(hop.addr, "ACK", 0);
+    w.expect(n1(), "INVITE", 486);
+    w.send(n1(), &m.ack_failure(&answer));
+    Ok(hop.addr)
+}
+
+#[test]
+fn no_second_holds_more_calls_to_a_carrier_than_its_contract_and_the_next_one_gets_the_rest() {
+    let mut config = config();
+    config.trunks[2].cps_out = 2.0;
+    config.trunks[3].cps_out = 1.0;
+    config.trunks[2].emergency = Some(vec!["112".into()]);
+    let mut w = World::with(config);
+    let call = |w: &mut World, call: &str| asked(w, call, "+4922155558401");
+    let got: Vec<_> = (0..4).map(|i| call(&mut w, &format!("a{i}"))).collect();
+    assert_eq!(got, [Ok(c1()), Ok(c1()), Ok(c2()), Err(503)]);
+    let refused = w.event("refused");
+    let told = refused.decision.clone().unwrap();
+    assert_eq!((told.reason.as_deref(), told.limit_rule.as_deref()), (Some("limit"), Some("trunk/c1/cps_out")));
+    assert_eq!(asked(&mut w, "help", "112"), Ok(c1()), "who calls for help is not counted out");
+    let seen = w.proxy.snapshot(0);
+    assert_eq!(seen.counters.limited_out, 3, "c1 by two calls, c2 by one of them");
+    w.pass(Duration::from_millis(1_001));
+    assert_eq!(call(&mut w, "b"), Ok(c1()));
+    w.pass(Duration::from_millis(1_001));
+    assert_eq!(["d1", "d2", "d3"].map(|id| call(&mut w, id)), [Ok(c1()), Ok(c1()), Ok(c2())]);
+    w.pass(Duration::from_millis(500));
+    assert_eq!(call(&mut w, "e"), Err(503));
+}
+
+#[test]
+fn a_failover_asks_no_carrier_that_is_at_its_limit() {
+    let mut config = config();
+    config.trunks[3].cps_out = 0.5;
+    let mut w = World::with(config);
+    for (call, next) in [("a", true), ("b", false), ("c", true)] {
+        w.send(n1(), &invite(n1(), edge_node(), call, "+4922155558401", 1));
+        w.expect(n1(), "INVITE", 100);
+        let offered = w.expect(c1(), "INVITE", 0);
+        w.send(c1(), &offered.reply(503, "Service Unavailable", "b"));
+        w.expect(c1(), "ACK", 0);
+        if next {
+            let offered = w.expect(c2(), "INVITE", 0);
+            w.send(c2(), &offered.reply(486, "Busy Here", "b"));
+            w.expect(c2(), "ACK", 0);
+            w.expect(n1(), "INVITE", 486);
+        } else {
+            // RFC 3261 §16.7: whoever asked us did not overload us.
+            w.expect(n1(), "INVITE", 500);
+            w.pass(Duration::from_millis(2_001));
+            w.wire.clear();
+        }
+    }
+}
+
+#[test]
+fn a_restart_remembers_what_went_to_a_carrier_a_moment_ago() {
+    let mut config = config();
+    config.trunks[2].cps_out = 2.0;
+    let mut w = World::journaled(config, 1 << 20);
+    for call in ["a", "b"] {
+        w.send(n1(), &invite(n1(), edge_node(), call, "+4922155558401", 1));
+        w.expect(n1(), "INVITE", 100);
+        w.expect(c1(), "INVITE", 0);
+    }
+    w.restart(Duration::from_millis(200));
+    w.wire.clear();
+    assert_eq!(asked(&mut w, "c", "+4922155558401"), Ok(c2()));
+    w.pass(Duration::from_millis(801));
+    w.wire.clear();
+    assert_eq!(asked(&mut w, "d", "+4922155558401"), Ok(c1()));
+}

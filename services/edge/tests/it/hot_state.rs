@@ -18,7 +18,7 @@ const LEASE: Duration = Duration::from_millis(400);
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn uses(list: &[(&str, u32, f64)]) -> BTreeMap<String, Use> {
-    list.iter().map(|&(id, calls, asked_per_s)| (id.to_owned(), Use { calls, asked_per_s })).collect()
+    list.iter().map(|&(id, calls, asked_per_s)| (id.to_owned(), Use { calls, asked_per_s, ..Use::default() })).collect()
 }
 
 async fn behaves(store: Arc<dyn HotState>) {

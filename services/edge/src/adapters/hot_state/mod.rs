@@ -63,8 +63,11 @@ pub async fn keep(
         let uses = picture
             .trunks
             .iter()
-            .filter(|t| t.cps > 0.0 || t.calls_max > 0)
-            .map(|t| (t.id.clone(), Use { calls: t.calls_now, asked_per_s: t.asked_per_s }))
+            .filter(|t| t.cps > 0.0 || t.cps_out > 0.0 || t.calls_max > 0)
+            .map(|t| {
+                let uses = Use { calls: t.calls_now, asked_per_s: t.asked_per_s, asked_out_per_s: t.asked_out_per_s };
+                (t.id.clone(), uses)
+            })
             .collect();
         let exchange = tokio::time::timeout(PATIENCE, store.exchange(&picture.edge_id, &uses)).await;
         match exchange.unwrap_or_else(|_| Err(HotError::Away("it does not answer".to_owned()))) {

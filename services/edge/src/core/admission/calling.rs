@@ -138,9 +138,10 @@ impl Proxy {
         Err(Refusal::new(403, "dial"))
     }
 
-    /// Whether a call from a node may go to that trunk: its calls at once, and what may be dialled by it.
+    /// Whether a call from a node may go to that trunk: its calls at once and per second, and what may be dialled by it.
     pub(in crate::core) fn trunk_takes(
         &mut self,
+        now: Now,
         trunk: usize,
         m: &Message<'_>,
         raw: &str,
@@ -150,8 +151,11 @@ impl Proxy {
             return Ok(());
         }
         let settings = &self.topology.trunks[trunk];
-        if self.trunks[trunk].gate.is_full() {
-            decision.limit_rule.get_or_insert_with(|| format!("trunk/{}/calls", settings.id));
+        let gate = &mut self.trunks[trunk].gate;
+        if let Err(limit) = gate.may_send(now.mono_us) {
+            gate.passed_over();
+            self.counters.limited_out += 1;
+            decision.limit_rule.get_or_insert_with(|| format!("trunk/{}/{limit}", settings.id));
             decision.limit_result = Some("limited".to_owned());
             return Err(Refusal::new(settings.limit_status, "limit"));
         }
@@ -176,12 +180,25 @@ impl Proxy {
         }
     }
 
-    /// A call that an earlier life let in, for the calls per second.
+    /// Whether a carrier that a call comes to after another takes it now. Its limits were asked when the call came; both may have
+    /// filled since.
+    pub(in crate::core) fn carrier_has_room(&self, now: Now, trunk: usize, m: &Message<'_>) -> bool {
+        self.is_emergency(trunk, m) || self.trunks[trunk].gate.may_send(now.mono_us).is_ok()
+    }
+
+    /// Calls that an earlier life let in, for the calls per second.
     pub(in crate::core) fn remember_admitted(&mut self, caller: Peer, received: Now, now: Now) {
         if let Peer::Trunk(trunk) = caller
             && received.mono_us + 1_000_000 > now.mono_us
         {
             self.trunks[trunk].gate.remember(received.mono_us);
+        }
+    }
+
+    /// And that it sent to a carrier.
+    pub(in crate::core) fn remember_sent(&mut self, callee: Peer, received: Now) {
+        if let Peer::Trunk(trunk) = callee {
+            self.trunks[trunk].gate.sends(received.mono_us);
         }
     }
 

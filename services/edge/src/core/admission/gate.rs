@@ -1,4 +1,4 @@
-//! What one trunk may do at once and per second, and what is kept for emergencies beside it.
+//! What one trunk may do at once and per second, how many calls a second may go to it, and what is kept for emergencies beside it.
 //!
 //! Calls are counted, not estimated: one more when an INVITE of it is forwarded, or one is forwarded to it, one less when that
 //! fails or the dialog ends. A restart counts again what the journal holds. Emergency calls come first out of their own reserve, then
@@ -6,6 +6,7 @@
 
 use super::bucket::{Bucket, Rate};
 use super::shares::Share;
+use super::window::Window;
 use crate::config::TrunkConfig;
 
 /// The limits of a trunk.
@@ -13,6 +14,8 @@ use crate::config::TrunkConfig;
 pub struct Limits {
     /// New calls per second from it; 0 = no limit.
     pub cps: f64,
+    /// New calls per second to it; 0 = no limit.
+    pub cps_out: f64,
     /// Calls at once, from it and to it; 0 = no limit.
     pub calls: u32,
     pub emergency_cps: f64,
@@ -24,6 +27,7 @@ impl Limits {
     pub fn of(config: &TrunkConfig) -> Limits {
         Limits {
             cps: config.cps,
+            cps_out: config.cps_out,
             calls: config.calls,
             emergency_cps: config.emergency_cps,
             emergency_calls: config.emergency_calls,
@@ -40,11 +44,15 @@ pub struct Gate {
     emergency_cps: Rate,
     bucket: Bucket,
     emergency: Bucket,
+    /// Calls that went to it.
+    out: Window,
     /// Open calls, in set-up and established.
     calls: u32,
     /// Calls that asked to pass since the start, and those that did.
     asked: u64,
     passed: u64,
+    /// Calls that went to it, and that would have but for its limit.
+    asked_out: u64,
 }
 
 /// What stood in the way.
@@ -65,9 +73,11 @@ impl Gate {
             emergency_cps: Rate::NONE,
             bucket: Bucket::default(),
             emergency: Bucket::default(),
+            out: Window::default(),
             calls: 0,
             asked: 0,
             passed: 0,
+            asked_out: 0,
         };
         gate.set(limits);
         gate
@@ -84,6 +94,7 @@ impl Gate {
     pub fn take_share(&mut self, share: Share) {
         self.share = share;
         self.cps = Rate::per_second(self.limits.cps * share.cps);
+        self.out.set(self.limits.cps_out * share.cps_out);
     }
 
     #[must_use]
@@ -96,10 +107,23 @@ impl Gate {
         self.limits.calls == 0 || self.calls < allowed
     }
 
-    /// Whether a call to it may go on; its `cps` is about what it sends.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        !self.has_room(0)
+    /// Whether a call may go to it now; its `cps` is about what it sends. Else the limit that stands in the way.
+    pub fn may_send(&self, now: u64) -> Result<(), &'static str> {
+        if !self.has_room(0) {
+            return Err("calls");
+        }
+        if self.out.is_open(now) { Ok(()) } else { Err("cps_out") }
+    }
+
+    /// A call did not go to it, because it was at its limit.
+    pub fn passed_over(&mut self) {
+        self.asked_out += 1;
+    }
+
+    /// A call goes to it.
+    pub fn sends(&mut self, now: u64) {
+        self.asked_out += 1;
+        self.out.take(now);
     }
 
     /// A new call from it. Tells the limit that was asked and what is left of it.
@@ -151,6 +175,11 @@ impl Gate {
     }
 
     #[must_use]
+    pub fn asked_out(&self) -> u64 {
+        self.asked_out
+    }
+
+    #[must_use]
     pub fn has_cps(&self) -> bool {
         self.limits.cps > 0.0
     }
@@ -166,7 +195,7 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { cps: 10.0, calls: 5, emergency_cps: 2.0, emergency_calls: 3 }
+        Limits { cps: 10.0, cps_out: 3.0, calls: 5, emergency_cps: 2.0, emergency_calls: 3 }
     }
 
     #[test]
@@ -186,6 +215,23 @@ mod tests {
         assert!(gate.admit(9_000_000, false).is_ok(), "four of eight are open");
         (0..9).for_each(|_| gate.call_ends());
         assert_eq!(gate.calls(), 0);
+    }
+
+    #[test]
+    fn calls_to_it_have_a_rate_of_their_own() {
+        let mut gate = Gate::new(limits());
+        for _ in 0..3 {
+            assert_eq!(gate.may_send(0), Ok(()));
+            gate.sends(0);
+        }
+        assert_eq!(gate.may_send(999_999), Err("cps_out"));
+        assert!(gate.admit(0, false).is_ok(), "what it sends is counted apart");
+        assert_eq!(gate.may_send(1_000_000), Ok(()));
+        gate.take_share(Share::equal(3));
+        gate.sends(1_000_000);
+        assert_eq!((gate.may_send(1_999_999), gate.may_send(2_000_000)), (Err("cps_out"), Ok(())), "a third of it");
+        (0..5).for_each(|_| gate.call_begins());
+        assert_eq!(gate.may_send(9_000_000), Err("calls"));
     }
 
     #[test]

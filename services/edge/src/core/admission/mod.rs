@@ -26,6 +26,7 @@ mod scanner;
 mod shares;
 mod sources;
 mod trunk;
+mod window;
 
 pub use gate::Limits;
 pub use knocking::{Knock, Told as Knocked};

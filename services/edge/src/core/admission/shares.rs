@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use domain::Now;
 use serde::{Deserialize, Serialize};
 
+use super::gate::Limits;
 use crate::core::Proxy;
 
 /// As long as what the others said holds.
@@ -23,6 +24,8 @@ pub struct Use {
     pub calls: u32,
     /// New calls that asked to pass in the last second.
     pub asked_per_s: f64,
+    /// New calls that wanted to go to it in the last second.
+    pub asked_out_per_s: f64,
 }
 
 /// What all edges said, by edge and trunk; this one is among them.
@@ -36,6 +39,8 @@ pub struct Told {
 pub struct Share {
     /// Of the calls per second (0 to 1).
     pub cps: f64,
+    /// Of the calls per second to it.
+    pub cps_out: f64,
     calls: Calls,
 }
 
@@ -49,33 +54,40 @@ enum Calls {
 
 impl Share {
     /// This edge is alone.
-    pub const WHOLE: Share = Share { cps: 1.0, calls: Calls::Part(1.0) };
+    pub const WHOLE: Share = Share { cps: 1.0, cps_out: 1.0, calls: Calls::Part(1.0) };
 
     /// One of so many edges, and nothing is known of the others.
     #[must_use]
     pub fn equal(edges: u32) -> Share {
         let part = 1.0 / f64::from(edges.max(1));
-        Share { cps: part, calls: Calls::Part(part) }
+        Share { cps: part, cps_out: part, calls: Calls::Part(part) }
     }
 
     /// By what all edges said about that trunk. `edges` is how many there should be.
     #[must_use]
-    pub fn of(told: &Told, edge: &str, trunk: &str, cps: f64, edges: u32) -> Share {
+    pub fn of(told: &Told, edge: &str, trunk: &str, limits: &Limits, edges: u32) -> Share {
         let said = |uses: &BTreeMap<String, Use>| uses.get(trunk).copied().unwrap_or_default();
         let own = told.edges.get(edge).map(said).unwrap_or_default();
         let others: u32 = told.edges.iter().filter(|(id, _)| *id != edge).map(|(_, uses)| said(uses).calls).sum();
-        let known = told.edges.len() as u32;
+        let mut all: Vec<Use> = told.edges.values().map(said).collect();
         // One that was not heard may be up and out of reach: its part is left to it.
-        let absent = edges.saturating_sub(known);
-        let mut asked: Vec<f64> = told.edges.values().map(|uses| said(uses).asked_per_s).collect();
+        let absent = edges.saturating_sub(all.len() as u32);
         if !told.edges.contains_key(edge) {
-            asked.push(0.0);
+            all.push(Use::default());
         }
-        let all = asked.len() as f64 + f64::from(absent);
-        let divided = cps * (asked.len() as f64 / all);
-        let got = part(divided, &mut asked, own.asked_per_s);
-        let edges = (asked.len() as u32 + absent).max(1);
-        Share { cps: if cps > 0.0 { got / cps } else { 1.0 }, calls: Calls::Own { own: own.calls, others, edges } }
+        let of_rate = |limit: f64, asked: fn(&Use) -> f64| {
+            if limit <= 0.0 {
+                return 1.0;
+            }
+            let heard = all.len() as f64;
+            let mut wanted: Vec<f64> = all.iter().map(asked).collect();
+            part(limit * (heard / (heard + f64::from(absent))), &mut wanted, asked(&own)) / limit
+        };
+        Share {
+            cps: of_rate(limits.cps, |said| said.asked_per_s),
+            cps_out: of_rate(limits.cps_out, |said| said.asked_out_per_s),
+            calls: Calls::Own { own: own.calls, others, edges: (all.len() as u32 + absent).max(1) },
+        }
     }
 
     /// How many calls this edge may have.
@@ -97,7 +109,7 @@ impl Proxy {
         self.admission.told_at = Some(now.mono_us);
         let edges = self.config.hot_state.edges;
         for (trunk, state) in self.topology.trunks.iter().zip(&mut self.trunks) {
-            state.gate.take_share(Share::of(told, &self.topology.edge_id, &trunk.id, trunk.limits.cps, edges));
+            state.gate.take_share(Share::of(told, &self.topology.edge_id, &trunk.id, &trunk.limits, edges));
         }
     }
 
@@ -130,13 +142,20 @@ fn part(limit: f64, asked: &mut [f64], own: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TrunkConfig;
     use proptest::prelude::*;
 
     fn told(uses: &[(&str, u32, f64)]) -> Told {
         let edge = |&(id, calls, asked_per_s): &(&str, u32, f64)| {
-            (id.to_owned(), BTreeMap::from([("t".to_owned(), Use { calls, asked_per_s })]))
+            let said = Use { calls, asked_per_s, asked_out_per_s: asked_per_s / 10.0 };
+            (id.to_owned(), BTreeMap::from([("t".to_owned(), said)]))
         };
         Told { edges: uses.iter().map(edge).collect() }
+    }
+
+    /// So many calls per second from the trunk, and a tenth of it to it.
+    fn limits(cps: f64) -> Limits {
+        Limits::of(&TrunkConfig { cps, cps_out: cps / 10.0, ..TrunkConfig::default() })
     }
 
     #[test]
@@ -149,11 +168,16 @@ mod tests {
         ] {
             let told = told(&uses);
             for ((id, ..), want) in uses.iter().zip(want) {
-                let got = Share::of(&told, id, "t", 100.0, 2).cps * 100.0;
-                assert!((got - want).abs() < 1e-9, "{id} got {got} of {uses:?}");
+                let share = Share::of(&told, id, "t", &limits(100.0), 2);
+                for got in [share.cps * 100.0, share.cps_out * 100.0] {
+                    assert!((got - want).abs() < 1e-9, "{id} got {got} of {uses:?}");
+                }
             }
         }
-        assert!((Share::of(&told(&[("a", 0, 500.0)]), "a", "t", 100.0, 2).cps - 0.5).abs() < 1e-9, "b was not heard");
+        assert!(
+            (Share::of(&told(&[("a", 0, 500.0)]), "a", "t", &limits(100.0), 2).cps - 0.5).abs() < 1e-9,
+            "b was not heard"
+        );
     }
 
     #[test]
@@ -164,7 +188,7 @@ mod tests {
             let told = told(&uses);
             let edges = uses.len() as u32;
             let allowed: u32 = uses.iter().map(|(id, own, _)| {
-                Share::of(&told, id, "t", 1.0, edges).calls(limit).max(*own)
+                Share::of(&told, id, "t", &limits(1.0), edges).calls(limit).max(*own)
             }).sum();
             let open: u32 = calls.iter().sum();
             prop_assert!(allowed <= limit.max(open) + edges, "{allowed} of {limit}, open {open}");
@@ -175,6 +199,6 @@ mod tests {
     fn alone_it_has_all_and_without_news_an_equal_part() {
         assert_eq!(Share::WHOLE.calls(100), 100);
         assert_eq!((Share::equal(4).calls(100), Share::equal(4).cps), (25, 0.25));
-        assert_eq!(Share::of(&told(&[("a", 30, 5.0), ("b", 50, 5.0)]), "a", "t", 0.0, 2).calls(100), 40);
+        assert_eq!(Share::of(&told(&[("a", 30, 5.0), ("b", 50, 5.0)]), "a", "t", &limits(0.0), 2).calls(100), 40);
     }
 }

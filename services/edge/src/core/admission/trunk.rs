@@ -25,6 +25,9 @@ pub struct TrunkState {
     /// Asked and in which second, for the rate that other edges are told.
     pub asked_before: u64,
     pub asked_per_s: f64,
+    /// The same of calls to it.
+    asked_out_before: u64,
+    pub asked_out_per_s: f64,
 }
 
 impl TrunkState {
@@ -40,6 +43,8 @@ impl TrunkState {
             told_at: None,
             asked_before: 0,
             asked_per_s: 0.0,
+            asked_out_before: 0,
+            asked_out_per_s: 0.0,
         }
     }
 
@@ -55,6 +60,9 @@ impl TrunkState {
         let asked = self.gate.counts().0;
         self.asked_per_s = (asked - self.asked_before) as f64;
         self.asked_before = asked;
+        let asked_out = self.gate.asked_out();
+        self.asked_out_per_s = (asked_out - self.asked_out_before) as f64;
+        self.asked_out_before = asked_out;
         let (rate, cps) = (std::mem::take(&mut self.above_rate), std::mem::take(&mut self.above_cps));
         // Ten times as much may be a trunk that does not know its limit.
         let much = f64::from(rate) > 20.0 * self.gate.limits().cps.max(10.0);

@@ -44,7 +44,12 @@ impl Proxy {
             Route::Pool(pool) => self.next_node(now, *pool, invite, forced, m, decision),
             Route::Trunks { carriers, .. } => {
                 let mut open = carriers.clone();
-                open.retain(|carrier| !invite.tried.contains(&Peer::Trunk(carrier.trunk)));
+                open.retain(|carrier| {
+                    let peer = Peer::Trunk(carrier.trunk);
+                    // The answer to a challenge is no new call to whom it asked.
+                    let is_open = forced == Some(peer) || self.carrier_has_room(now, carrier.trunk, m);
+                    is_open && !invite.tried.contains(&peer)
+                });
                 open.sort_by_key(|carrier| self.carrier_rank(now.mono_us, carrier.trunk));
                 let first = match forced {
                     Some(Peer::Trunk(t)) if open.iter().any(|carrier| carrier.trunk == t) => {
@@ -53,6 +58,7 @@ impl Proxy {
                     }
                     _ => open.first()?.trunk,
                 };
+                self.trunks[first].gate.sends(now.mono_us);
                 let candidate = |(at, carrier): (usize, &Carried)| SipCandidate {
                     weight: carrier.share.map(f64::from),
                     ..self.candidate(Peer::Trunk(carrier.trunk), 1.0 / (at + 1) as f64)

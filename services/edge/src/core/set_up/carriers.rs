@@ -33,7 +33,7 @@ impl Proxy {
                 return false;
             }
             let policy = trunk.policy.admit(m).map_err(Refusal::from);
-            let verdict = policy.and_then(|()| self.trunk_takes(carrier.trunk, m, &number, decision));
+            let verdict = policy.and_then(|()| self.trunk_takes(now, carrier.trunk, m, &number, decision));
             match verdict {
                 Ok(()) => true,
                 Err(why) => {

@@ -51,6 +51,7 @@ counters! {
     refused: "Initial INVITEs refused by the edge",
     blocked: "Initial INVITEs refused by a block rule",
     limited: "Initial INVITEs refused by a limit of their trunk",
+    limited_out: "Carriers that a call passed over because they were at a limit",
     shadow_hits: "Initial INVITEs that a rule in shadow would have refused",
     cancelled: "INVITEs cancelled by the caller",
     late_answers: "2xx after the answer or final failure of their INVITE",
@@ -133,6 +134,9 @@ pub struct TrunkSnapshot {
     pub passed: u64,
     /// Asked in the last second.
     pub asked_per_s: f64,
+    /// Calls per second that may go to it, 0 = no limit; and how many went or wanted to in the last second.
+    pub cps_out: f64,
+    pub asked_out_per_s: f64,
     pub pinned: bool,
     pub account: Option<String>,
 }
@@ -273,6 +277,8 @@ impl Proxy {
                 asked: state.gate.counts().0,
                 passed: state.gate.counts().1,
                 asked_per_s: state.asked_per_s,
+                cps_out: t.limits.cps_out,
+                asked_out_per_s: state.asked_out_per_s,
                 pinned: t.pinned,
                 account: t.account.clone(),
             };
