@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use futures::future::OptionFuture;
 use kit::{Lifecycle, Service, TaskOptions};
 use stream::{Client, Publisher};
 use tokio::sync::oneshot;
@@ -106,37 +107,39 @@ impl<R: Send + 'static> Slot<R> {
             let over = task.shutdown();
             let mut first = Some(first);
             let mut pause = PAUSE_MIN;
-            while !over.is_cancelled() {
+            loop {
                 let began = Instant::now();
                 let why = match self.start().await {
                     Ok(()) => {
                         process.set_ready(self.name, true);
                         // Nobody listens any more once the process ends.
                         let _unheard = first.take().map(|first| first.send(()));
-                        let its_end = self.running.as_ref().map(|held| held.life.shutdown_token());
-                        futures::future::OptionFuture::from(its_end.map(CancellationToken::cancelled_owned)).await;
-                        process.set_ready(self.name, over.is_cancelled());
+                        let end = self.running.as_ref().map(|held| held.life.shutdown_token());
+                        OptionFuture::from(end.map(CancellationToken::cancelled_owned)).await;
                         "it ended".to_owned()
                     }
                     Err(error) => format!("{error:#}"),
                 };
                 if over.is_cancelled() {
-                    break;
+                    return Ok(());
                 }
+                process.set_ready(self.name, false);
                 self.stop().await;
                 if began.elapsed() > PAUSE_MAX {
                     pause = PAUSE_MIN;
                 }
+                let again_in_s = pause.as_secs();
                 tracing::error!(
                     service = self.name,
                     why,
-                    again_in_s = pause.as_secs(),
+                    again_in_s,
                     "a service does not run; the others go on without it"
                 );
-                let _over = over.run_until_cancelled(tokio::time::sleep(pause)).await;
+                if over.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                    return Ok(());
+                }
                 pause = (pause * 2).min(PAUSE_MAX);
             }
-            Ok(())
         });
         word
     }
