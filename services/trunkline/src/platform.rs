@@ -3,7 +3,6 @@
 //! `standalone`, `demo` and the single services all start services through here, so none of them is wired in two ways.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -28,20 +27,11 @@ pub struct Base {
     /// One service has the process to itself.
     alone: bool,
     publishers: Mutex<Vec<Publisher>>,
-    schemas_published: AtomicBool,
 }
 
 impl Base {
     pub fn new(settings: Settings, host: Host, log: Arc<dyn EventLog>, filter: Option<Filter>) -> Base {
-        Base {
-            settings,
-            host,
-            log,
-            filter,
-            alone: false,
-            publishers: Mutex::new(Vec::new()),
-            schemas_published: AtomicBool::new(false),
-        }
+        Base { settings, host, log, filter, alone: false, publishers: Mutex::new(Vec::new()) }
     }
 
     /// Of a process with one service, which gives it the whole ring.
@@ -82,7 +72,8 @@ impl Base {
         });
         self.publishers.lock().push(publisher.clone());
         let client = Client { log: Arc::clone(&self.log), publisher };
-        if !self.schemas_published.swap(true, Ordering::Relaxed) {
+        // By the one that lives as long as the process does.
+        if self.alone || name == "edge" {
             self.publish_schemas(client.clone());
         }
         Ok((service, client))
