@@ -260,3 +260,29 @@ fn a_restart_remembers_what_went_to_a_carrier_a_moment_ago() {
     w.wire.clear();
     assert_eq!(asked(&mut w, "d", "+4922155558401"), Ok(c1()));
 }
+
+#[test]
+fn the_answer_to_a_challenge_is_no_second_call_to_the_carrier_that_asked() {
+    let mut config = config();
+    config.trunks[2].cps_out = 1.0;
+    let mut w = World::with(config);
+    let first = invite(n1(), edge_node(), "a", "+4922155558401", 1);
+    w.send(n1(), &first);
+    w.expect(n1(), "INVITE", 100);
+    let offered = w.expect(c1(), "INVITE", 0);
+    let challenge = offered.reply(407, "Proxy Authentication Required", "x");
+    w.send(c1(), &challenge.with("Proxy-Authenticate", "Digest realm=\"c\", nonce=\"1\""));
+    w.expect(c1(), "ACK", 0);
+    let asked_again = w.expect(n1(), "INVITE", 407);
+    w.send(n1(), &first.ack_failure(&asked_again));
+    assert_eq!(asked(&mut w, "b", "+4922155558401"), Ok(c2()), "the first has its call of this second");
+    let proof = "Digest username=\"u\", realm=\"c\", nonce=\"1\", response=\"0\"";
+    let second = invite(n1(), edge_node(), "a", "+4922155558401", 2).with("Proxy-Authorization", proof);
+    w.send(n1(), &second);
+    w.expect(n1(), "INVITE", 100);
+    let offered = w.expect(c1(), "INVITE", 0);
+    w.send(c1(), &offered.reply(486, "Busy Here", "y"));
+    w.pass(Duration::from_millis(1_001));
+    w.wire.clear();
+    assert_eq!(asked(&mut w, "c", "+4922155558401"), Ok(c1()), "and it was counted once");
+}

@@ -138,11 +138,12 @@ impl Proxy {
         Err(Refusal::new(403, "dial"))
     }
 
-    /// Whether a call from a node may go to that trunk: its calls at once and per second, and what may be dialled by it.
+    /// Whether a call from a node may go to that trunk: its calls at once and per second, and what may be dialled by it. `again`: it
+    /// comes with the answer to that trunk's challenge, and is counted already.
     pub(in crate::core) fn trunk_takes(
         &mut self,
         now: Now,
-        trunk: usize,
+        (trunk, again): (usize, bool),
         m: &Message<'_>,
         raw: &str,
         decision: &mut SipDecision,
@@ -152,7 +153,7 @@ impl Proxy {
         }
         let settings = &self.topology.trunks[trunk];
         let gate = &mut self.trunks[trunk].gate;
-        if let Err(limit) = gate.may_send(now.mono_us) {
+        if let Err(limit) = gate.may_send(now.mono_us, again) {
             gate.passed_over();
             self.counters.limited_out += 1;
             decision.limit_rule.get_or_insert_with(|| format!("trunk/{}/{limit}", settings.id));
@@ -180,10 +181,9 @@ impl Proxy {
         }
     }
 
-    /// Whether a carrier that a call comes to after another takes it now. Its limits were asked when the call came; both may have
-    /// filled since.
-    pub(in crate::core) fn carrier_has_room(&self, now: Now, trunk: usize, m: &Message<'_>) -> bool {
-        self.is_emergency(trunk, m) || self.trunks[trunk].gate.may_send(now.mono_us).is_ok()
+    /// The same of its limits alone, for a carrier that a call comes to after another: they may have filled since it came.
+    pub(in crate::core) fn carrier_has_room(&self, now: Now, (trunk, again): (usize, bool), m: &Message<'_>) -> bool {
+        self.is_emergency(trunk, m) || self.trunks[trunk].gate.may_send(now.mono_us, again).is_ok()
     }
 
     /// Calls that an earlier life let in, for the calls per second.
@@ -198,7 +198,7 @@ impl Proxy {
     /// And that it sent to a carrier.
     pub(in crate::core) fn remember_sent(&mut self, callee: Peer, received: Now) {
         if let Peer::Trunk(trunk) = callee {
-            self.trunks[trunk].gate.sends(received.mono_us);
+            self.trunks[trunk].gate.remember_sent(received.mono_us);
         }
     }
 

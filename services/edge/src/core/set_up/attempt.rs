@@ -46,9 +46,8 @@ impl Proxy {
                 let mut open = carriers.clone();
                 open.retain(|carrier| {
                     let peer = Peer::Trunk(carrier.trunk);
-                    // The answer to a challenge is no new call to whom it asked.
-                    let is_open = forced == Some(peer) || self.carrier_has_room(now, carrier.trunk, m);
-                    is_open && !invite.tried.contains(&peer)
+                    let again = forced == Some(peer);
+                    !invite.tried.contains(&peer) && self.carrier_has_room(now, (carrier.trunk, again), m)
                 });
                 open.sort_by_key(|carrier| self.carrier_rank(now.mono_us, carrier.trunk));
                 let first = match forced {
@@ -58,7 +57,9 @@ impl Proxy {
                     }
                     _ => open.first()?.trunk,
                 };
-                self.trunks[first].gate.sends(now.mono_us);
+                if forced != Some(Peer::Trunk(first)) {
+                    self.trunks[first].gate.sends(now.mono_us);
+                }
                 let candidate = |(at, carrier): (usize, &Carried)| SipCandidate {
                     weight: carrier.share.map(f64::from),
                     ..self.candidate(Peer::Trunk(carrier.trunk), 1.0 / (at + 1) as f64)

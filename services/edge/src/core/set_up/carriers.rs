@@ -8,7 +8,7 @@ use crate::core::Proxy;
 use crate::core::dispatch::{Member, Sharing};
 use crate::core::set_up::admit::Refusal;
 use crate::core::set_up::invite::{Invite, Route};
-use crate::core::topology::{Carried, Topology};
+use crate::core::topology::{Carried, Peer, Topology};
 
 impl Proxy {
     pub(super) fn choose_carriers(
@@ -33,7 +33,8 @@ impl Proxy {
                 return false;
             }
             let policy = trunk.policy.admit(m).map_err(Refusal::from);
-            let verdict = policy.and_then(|()| self.trunk_takes(now, carrier.trunk, m, &number, decision));
+            let again = invite.forced == Some(Peer::Trunk(carrier.trunk));
+            let verdict = policy.and_then(|()| self.trunk_takes(now, (carrier.trunk, again), m, &number, decision));
             match verdict {
                 Ok(()) => true,
                 Err(why) => {
