@@ -1,6 +1,7 @@
 //! The one binary: reads the command line, and turns the outcome into an exit code.
 
 mod admin_client;
+mod base;
 mod check;
 mod cli;
 mod dead_letters;

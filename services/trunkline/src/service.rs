@@ -10,8 +10,8 @@ use axum::Router;
 use kit::Lifecycle;
 use kit::admin::AdminConfig;
 
+use crate::base::{self, Base};
 use crate::cli::ConfigArgs;
-use crate::platform::{self, Base};
 use crate::settings::Settings;
 use crate::slot;
 use crate::standalone::{exit_code, settings_of_edge};
@@ -56,7 +56,7 @@ pub fn run(name: &'static str, args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let keys = kit::keys::load(&settings.keys_dir())?;
         let life = Lifecycle::new(Duration::from_secs(settings.drain_s));
         let log = stream::open(&settings.stream, &settings.data_dir).context("the event log")?;
-        let host = platform::host(&settings, life.clone(), keys);
+        let host = base::host(&settings, life.clone(), keys);
         let base = Arc::new(Base::new(settings, host, log, None).alone());
         life.set_ready("service", false);
         let late = kit::admin::Late::default();

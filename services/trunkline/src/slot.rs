@@ -12,7 +12,7 @@ use stream::{Client, Publisher};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::platform::Base;
+use crate::base::Base;
 use crate::runtimes::Place;
 use crate::settings::Settings;
 
@@ -176,7 +176,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
     use super::*;
-    use crate::platform;
+    use crate::base;
 
     static STARTS: AtomicU32 = AtomicU32::new(0);
 
@@ -203,7 +203,7 @@ mod tests {
         let life = Lifecycle::isolating(Duration::from_secs(5));
         let keys = kit::keys::ensure(&settings.keys_dir()).expect("keys");
         let log = stream::open(&settings.stream, &settings.data_dir).expect("a log");
-        let host = platform::host(&settings, life.clone(), keys);
+        let host = base::host(&settings, life.clone(), keys);
         let base = Arc::new(Base::new(settings, host, log, None));
         base.ensure_topics().await.expect("topics");
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kit::{Lifecycle, TaskOptions};
 
+use crate::base::{self, Base};
 use crate::cli::ConfigArgs;
 use crate::dead_letters;
-use crate::platform::{self, Base, Platform, Readers};
+use crate::platform::{Downstream, Platform};
 use crate::runtimes::Runtimes;
 use crate::settings::Settings;
 use crate::topics_at_start;
@@ -27,7 +28,7 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let keys = kit::keys::ensure(&settings.keys_dir())?;
         let life = Lifecycle::isolating(Duration::from_secs(settings.drain_s));
         let log = stream::open(&settings.stream, &settings.data_dir).context("the event log")?;
-        let host = platform::host(&settings, life.clone(), keys);
+        let host = base::host(&settings, life.clone(), keys);
         let base = Arc::new(Base::new(settings, host, log, None));
         life.set_ready("calls", false);
         let late = kit::admin::Late::default();
@@ -50,7 +51,7 @@ fn keep(life: &Lifecycle, platform: Platform) {
     let page = platform.api.running().map(|api| format!("http://{}/", api.addr));
     tracing::info!(page, "calls are taken");
     end_with(life, &platform.edge_life);
-    let Readers { cdr, analytics, capacity, fraud } = platform.readers;
+    let Downstream { cdr, analytics, capacity, fraud } = platform.downstream;
     let started =
         [platform.api.keep(), platform.engine.keep(), cdr.keep(), analytics.keep(), capacity.keep(), fraud.keep()];
     life.spawn("start", TaskOptions::default(), |task| async move {

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::base::{self, Base};
 use crate::cli::{DemoArgs, Sabotage};
 use crate::demo::doubling::Doubling;
 use crate::demo::finish;
@@ -22,7 +23,7 @@ use crate::demo::status::{Figures, Rate};
 use crate::demo::terminal::{Ask, Terminal};
 use crate::demo::world::{NODES, VISITOR, World};
 use crate::demo::{Folder, Places, sabotage};
-use crate::platform::{self, Base, Platform};
+use crate::platform::Platform;
 use crate::records::{Counts, Records};
 use crate::replay::Rebuilt;
 
@@ -71,11 +72,11 @@ pub async fn conduct(args: DemoArgs, folder: &Folder, places: &Places) -> anyhow
     let log = stream::open(&settings.stream, &settings.data_dir).context("the event log")?;
     let (log, doubling) = Doubling::new(log);
     let filter = (args.sabotage == Some(Sabotage::Drop)).then(sabotage::drop_calls);
-    let host = platform::host(&settings, life.clone(), keys);
+    let host = base::host(&settings, life.clone(), keys);
     let base = Arc::new(Base::new(settings, host, log, filter));
     base.ensure_topics().await?;
     let mut platform = Platform::start(&base, &places.live, &places.downstream).await?;
-    platform.readers.start().await?;
+    platform.downstream.start().await?;
     world.connect(platform.edge.trunk_addr, platform.edge.node_addr).await?;
     wait_for_nodes(&platform).await?;
 
@@ -285,13 +286,13 @@ impl Show {
     }
 
     async fn toggle_cdr(&mut self) -> anyhow::Result<()> {
-        if self.platform.readers.cdr.is_running() {
-            self.platform.readers.cdr.stop().await;
+        if self.platform.downstream.cdr.is_running() {
+            self.platform.downstream.cdr.stop().await;
             self.records = None;
             let text = "call records stopped: calls go on, their events wait in the topics; press c again";
             self.terminal.say("cdr", text, json!({ "running": false }));
         } else {
-            self.platform.readers.cdr.start().await?;
+            self.platform.downstream.cdr.start().await?;
             self.terminal.say("cdr", "call records run again and catch up", json!({ "running": true }));
         }
         Ok(())
@@ -318,14 +319,14 @@ impl Show {
             missing: due.saturating_sub(self.counts.closed),
             doubled: self.counts.doubled,
             rate: self.rate.update(self.started.elapsed(), calls.offered),
-            lag: Duration::from_micros(self.platform.readers.cdr.lag_us()),
+            lag: Duration::from_micros(self.platform.downstream.cdr.lag_us()),
         };
         self.terminal.stand(&figures);
         Ok(figures)
     }
 
     async fn count(&mut self) -> anyhow::Result<()> {
-        let Some(path) = self.platform.readers.cdr.path() else { return Ok(()) };
+        let Some(path) = self.platform.downstream.cdr.path() else { return Ok(()) };
         if self.counted.is_some_and(|at| at.elapsed() < COUNT_EVERY) {
             return Ok(());
         }

@@ -29,11 +29,11 @@ pub async fn judge(show: &mut Show) -> anyhow::Result<ExitCode> {
     if show.args.sabotage == Some(Sabotage::Phantom) {
         publish_phantoms(show);
     }
-    if !show.platform.readers.cdr.is_running() {
-        show.platform.readers.cdr.start().await?;
+    if !show.platform.downstream.cdr.is_running() {
+        show.platform.downstream.cdr.start().await?;
     }
     records_come_to_rest(show).await?;
-    let path = show.platform.readers.cdr.path().context("the call records run")?;
+    let path = show.platform.downstream.cdr.path().context("the call records run")?;
     if show.args.sabotage == Some(Sabotage::Double) {
         records::double(&path, sabotage::share_of(show.args.calls.unwrap_or(1))).await?;
     }
@@ -83,13 +83,13 @@ async fn calls_end(show: &mut Show) -> anyhow::Result<()> {
 /// Everything accepted is in the log, everything in the log is in the rows, and no row is open any more.
 async fn records_come_to_rest(show: &mut Show) -> anyhow::Result<()> {
     let started = Instant::now();
-    let path = show.platform.readers.cdr.path().context("the call records run")?;
+    let path = show.platform.downstream.cdr.path().context("the call records run")?;
     let mut log = Records::open(&path).await?;
     loop {
         show.look().await?;
         let late = started.elapsed() > RECORDS_WITHIN;
         if show.platform.base.queued() == 0 || late {
-            show.platform.readers.cdr.wait_caught_up(RECORDS_WITHIN).await?;
+            show.platform.downstream.cdr.wait_caught_up(RECORDS_WITHIN).await?;
             let counts = log.counts(VISITOR).await?;
             if counts.rows == counts.closed || late {
                 show.records_closed();

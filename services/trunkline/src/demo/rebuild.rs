@@ -15,7 +15,7 @@ use crate::replay::{self, Rebuilt};
 impl Show {
     /// Begins a rebuild beside the running calls; `look` tells what came out.
     pub(super) fn begin_rebuild(&mut self) {
-        let Some(live) = self.platform.readers.cdr.place() else {
+        let Some(live) = self.platform.downstream.cdr.place() else {
             self.terminal.say("rebuild", "the call records are stopped: press c first", json!({}));
             return;
         };
@@ -39,7 +39,7 @@ impl Show {
 
     /// Rebuilds and waits for it.
     pub async fn rebuild(&mut self) -> anyhow::Result<Rebuilt> {
-        let live = self.platform.readers.cdr.place().context("a rebuild needs the call records")?;
+        let live = self.platform.downstream.cdr.place().context("a rebuild needs the call records")?;
         let rebuilt = self.again(live).await?;
         self.tell_rebuild(&rebuilt);
         Ok(rebuilt)

@@ -74,7 +74,7 @@ impl Show {
         if self.attacks == 0 {
             return AttackReport::default();
         }
-        let latest = self.platform.readers.fraud.running().map(|fraud| fraud.latest()).unwrap_or_default();
+        let latest = self.platform.downstream.fraud.running().map(|fraud| fraud.latest()).unwrap_or_default();
         AttackReport::of(&self.world.ledger.snapshot(), &self.attacker(), &latest)
     }
 
