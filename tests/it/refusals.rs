@@ -1,14 +1,15 @@
 //! What the binary refuses at start, and how it says so.
 
 use std::fs;
-use std::time::Duration;
 
 use tests::{Said, run};
+
+use super::outside::PATIENCE;
 
 fn start_with(settings: &str) -> Said {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("trunkline.toml"), settings).expect("a settings file");
-    run(folder.path(), &["standalone"], Duration::from_secs(20)).expect("a refusal ends the process")
+    run(folder.path(), &["standalone"], PATIENCE).expect("a refusal ends the process")
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn a_taken_port_names_its_owner_and_the_setting() {
 #[test]
 fn separate_services_without_kafka_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().expect("a folder");
-    let said = run(folder.path(), &["cdr"], Duration::from_secs(20)).expect("a refusal ends the process");
+    let said = run(folder.path(), &["cdr"], PATIENCE).expect("a refusal ends the process");
     assert!(!said.status.success());
     assert!(said.err.contains("stream.adapter") && said.err.contains("kafka"), "{}", said.err);
 }
