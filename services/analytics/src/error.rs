@@ -28,14 +28,9 @@ impl StoreError {
     }
 }
 
-/// What SQLite says of a file that is none of its own any more. It stays so, and whoever has it open sees no other.
 fn is_damaged(error: &sqlx::Error) -> bool {
-    const CORRUPT: i32 = 11;
-    const NOT_A_DATABASE: i32 = 26;
     let said = error.as_database_error().and_then(|e| e.try_downcast_ref::<SqliteError>()).and_then(|e| e.code());
-    // The low byte is the kind, the rest tells which of its cases.
-    let kind = said.and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff);
-    matches!(kind, Some(CORRUPT | NOT_A_DATABASE))
+    said.is_some_and(|code| kit::sqlite::is_damaged(&code))
 }
 
 /// A sink for raw rows. Every failure is worth another attempt: the batch has a token, so a repetition does no harm.

@@ -63,12 +63,7 @@ fn is_ours(error: &sqlx::Error) -> bool {
     state.is_some_and(|state| CLASSES.iter().any(|class| state.starts_with(class)))
 }
 
-/// What SQLite says of a file that is none of its own any more. It stays so, and whoever has it open sees no other.
 fn is_damaged(error: &sqlx::Error) -> bool {
-    const CORRUPT: i32 = 11;
-    const NOT_A_DATABASE: i32 = 26;
     let said = error.as_database_error().and_then(|e| e.try_downcast_ref::<SqliteError>()).and_then(|e| e.code());
-    // The low byte is the kind, the rest tells which of its cases.
-    let kind = said.and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff);
-    matches!(kind, Some(CORRUPT | NOT_A_DATABASE))
+    said.is_some_and(|code| kit::sqlite::is_damaged(&code))
 }

@@ -14,6 +14,7 @@ mod postgres;
 mod secret;
 mod service;
 pub mod settings;
+pub mod sqlite;
 pub mod telemetry;
 
 pub use instance::{Instance, InstanceError};
