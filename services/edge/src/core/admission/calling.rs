@@ -183,7 +183,7 @@ impl Proxy {
 
     /// The same of its limits alone, for a carrier that a call comes to after another: they may have filled since it came.
     pub(in crate::core) fn carrier_has_room(&self, now: Now, (trunk, again): (usize, bool), m: &Message<'_>) -> bool {
-        self.is_emergency(trunk, m) || self.trunks[trunk].gate.may_send(now.mono_us, again).is_ok()
+        self.trunks[trunk].gate.may_send(now.mono_us, again).is_ok() || self.is_emergency(trunk, m)
     }
 
     /// Calls that an earlier life let in, for the calls per second.

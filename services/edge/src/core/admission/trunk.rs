@@ -22,12 +22,23 @@ pub struct TrunkState {
     pub above_cps: u32,
     flooded_s: u8,
     told_at: Option<u64>,
-    /// Asked and in which second, for the rate that other edges are told.
-    pub asked_before: u64,
-    pub asked_per_s: f64,
-    /// The same of calls to it.
-    asked_out_before: u64,
-    pub asked_out_per_s: f64,
+    /// Calls that asked to pass, and that wanted to go to it, for the rates that other edges are told.
+    pub asked: PerSecond,
+    pub asked_out: PerSecond,
+}
+
+/// How much a count grew in the last second.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PerSecond {
+    before: u64,
+    pub rate: f64,
+}
+
+impl PerSecond {
+    fn second(&mut self, count: u64) {
+        self.rate = (count - self.before) as f64;
+        self.before = count;
+    }
 }
 
 impl TrunkState {
@@ -41,10 +52,8 @@ impl TrunkState {
             above_cps: 0,
             flooded_s: 0,
             told_at: None,
-            asked_before: 0,
-            asked_per_s: 0.0,
-            asked_out_before: 0,
-            asked_out_per_s: 0.0,
+            asked: PerSecond::default(),
+            asked_out: PerSecond::default(),
         }
     }
 
@@ -57,12 +66,8 @@ impl TrunkState {
     /// Closes a second. True when it is time to say that somebody else may be sending under this trunk's address: for a while
     /// now its INVITEs come faster than its bucket, and so many of them twice that its calls per second are used up.
     pub fn second(&mut self, now: u64) -> bool {
-        let asked = self.gate.counts().0;
-        self.asked_per_s = (asked - self.asked_before) as f64;
-        self.asked_before = asked;
-        let asked_out = self.gate.asked_out();
-        self.asked_out_per_s = (asked_out - self.asked_out_before) as f64;
-        self.asked_out_before = asked_out;
+        self.asked.second(self.gate.counts().0);
+        self.asked_out.second(self.gate.asked_out());
         let (rate, cps) = (std::mem::take(&mut self.above_rate), std::mem::take(&mut self.above_cps));
         // Ten times as much may be a trunk that does not know its limit.
         let much = f64::from(rate) > 20.0 * self.gate.limits().cps.max(10.0);

@@ -276,9 +276,9 @@ impl Proxy {
                 calls_now: state.gate.calls(),
                 asked: state.gate.counts().0,
                 passed: state.gate.counts().1,
-                asked_per_s: state.asked_per_s,
+                asked_per_s: state.asked.rate,
                 cps_out: t.limits.cps_out,
-                asked_out_per_s: state.asked_out_per_s,
+                asked_out_per_s: state.asked_out.rate,
                 pinned: t.pinned,
                 account: t.account.clone(),
             };
