@@ -4,15 +4,15 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use testkit::agent::{Account, Agent, Target, converse};
 use testkit::node::Node;
 use testkit::pki;
-use tests::{binary, command, root, skipped, wait};
+use tests::{binary, command, root, wait};
 
-use super::outside::{Ends, Process, free_port, get};
+use super::outside::{Ends, Process, free_port, get, has_sipp, sipp};
 
 const NAME: &str = "edge.example.com";
 
@@ -43,12 +43,6 @@ fn shell(folder: &Path, line: &str) {
     );
 }
 
-fn sipp(folder: &Path, args: &[&str]) -> Child {
-    let mut command = Command::new("sipp");
-    command.args(args).args(["-i", "127.0.0.1", "-nostdin"]).current_dir(folder);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sipp")
-}
-
 fn account(user: &str) -> Account {
     Account { user: user.into(), password: format!("secret of {user}"), domain: "example.com".into() }
 }
@@ -75,7 +69,7 @@ async fn phones(node: Node, tls: Target, wss: Target) {
 
 #[test]
 fn an_edge_from_its_readme_carries_calls_over_udp_tcp_tls_and_secure_websocket() {
-    let has_sipp = Command::new("sipp").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let has_sipp = has_sipp("SIPp's calls over UDP and TCP");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
@@ -127,8 +121,6 @@ fn an_edge_from_its_readme_carries_calls_over_udp_tcp_tls_and_secure_websocket()
             assert!(status.success(), "SIPp over {transport}: {status}");
             legs += 5;
         }
-    } else {
-        skipped("SIPp's calls over UDP and TCP (sipp is not installed; Debian: sip-tester)");
     }
     edge.until("the end of every call", || {
         let json: serde_json::Value = serde_json::from_str(&get(admin, "/v1/counters")?).ok()?;

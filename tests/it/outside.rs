@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,21 @@ pub fn get(port: u16, path: &str) -> Option<String> {
     reply.starts_with("HTTP/1.1 200").then(|| reply.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()))?
 }
 
+/// Whether there is a SIPp; says what is skipped without it.
+pub fn has_sipp(what: &str) -> bool {
+    let found = Command::new("sipp").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !found {
+        tests::skipped(&format!("{what} (sipp is not installed; Debian: sip-tester)"));
+    }
+    found
+}
+
+pub fn sipp(folder: &Path, args: &[&str]) -> Child {
+    let mut command = Command::new("sipp");
+    command.args(args).args(["-i", "127.0.0.1", "-nostdin"]).current_dir(folder);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sipp")
+}
+
 /// A process that does not outlive its test.
 pub struct Ends(pub Child);
 
@@ -60,12 +75,17 @@ impl Process {
         let log = folder.join("said");
         let file = File::create(&log).expect("a file for what it says");
         let errors = file.try_clone().expect("the same file");
-        let child = command.stdin(std::process::Stdio::null()).stdout(file).stderr(errors).spawn();
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
         Process { child: Ends(child.expect("started")), log }
     }
 
     /// Looks until there is something to see; fails as soon as the process has ended, or when patience has.
-    pub fn until<T>(&mut self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    pub fn until<T>(&mut self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        self.within(PATIENCE, what, look)
+    }
+
+    /// The same for what is promised within a time.
+    pub fn within<T>(&mut self, limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let started = Instant::now();
         loop {
             if let Some(found) = look() {
@@ -73,7 +93,7 @@ impl Process {
             }
             let ended = self.child.0.try_wait().expect("its state");
             assert!(ended.is_none(), "it ended before {what}: {ended:?}\n{}", self.said());
-            assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}\n{}", self.said());
+            assert!(started.elapsed() < limit, "waited {limit:?} for {what}\n{}", self.said());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
